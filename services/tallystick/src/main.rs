@@ -1,0 +1,2 @@
+//! The tallystick program.
+fn main() {}
