@@ -1,0 +1,77 @@
+//! A Stripe event on its way into the inbox, and what it means for the ledger.
+//!
+//! Crate `stripe` reads events and makes these values; `apply` decides them under the account's lock, from the
+//! rows that it reads there. Nothing here knows Stripe's JSON.
+
+use bytes::Bytes;
+use domain::{AccountId, Grant, Unit};
+
+/// What the inbox keeps of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StripeEvent {
+    /// Stripe's event id, 1–255 bytes.
+    pub event_id: String,
+    /// Its type, such as `checkout.session.completed`.
+    pub event_type: String,
+    /// When Stripe made it: seconds since 1970. Orders nothing.
+    pub created_s: i64,
+    /// Real money, or a test.
+    pub livemode: bool,
+    /// The API version that rendered it.
+    pub api_version: Option<String>,
+    /// The Connect account that it belongs to.
+    pub connect_account: Option<String>,
+    /// The raw body, byte for byte.
+    pub body: Bytes,
+}
+
+/// What an event means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing for us: stored, counted, answered 200.
+    Ignored {
+        /// Why, as a stable lower-case name such as `unknown_type` or `other_livemode`.
+        reason: &'static str,
+    },
+    /// Meant for us but not usable (yet): kept with its body, and replayable.
+    Parked {
+        /// Why, as a stable lower-case name such as `amount_mismatch`.
+        reason: &'static str,
+    },
+    /// A Checkout session in payment mode that names an account and a pack of the catalogue at its price.
+    Checkout(Checkout),
+}
+
+/// How far a Checkout session's payment is. Moves forward only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Payment {
+    /// Completed, the money is still on its way.
+    Pending,
+    /// Paid, or nothing to pay.
+    Paid,
+}
+
+/// The fact "this session is completed, and this much of it is paid".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkout {
+    /// The session: the natural key of the grant.
+    pub session_id: String,
+    /// Its payment intent, which may back no other grant.
+    pub payment_intent: Option<String>,
+    /// Whose credits.
+    pub account: AccountId,
+    /// Of what.
+    pub unit: Unit,
+    /// The catalogue's pack.
+    pub pack: String,
+    /// How many packs, ≥ 1.
+    pub quantity: i64,
+    /// What Stripe charged before tax, in the currency's minor unit; it equals the catalogue's price.
+    pub subtotal_minor_units: i64,
+    /// ISO 4217, lower case.
+    pub currency: String,
+    /// How far the payment is.
+    pub payment: Payment,
+    /// The lot to grant when it is paid: the catalogue's terms times the quantity.
+    pub grant: Grant,
+}
