@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // clippy.toml bans the environment for services; a build script has no other way to learn its output folder.
     #[allow(clippy::disallowed_methods)]
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out_dir.join("tallystick.binpb"), compiler.encode_file_descriptor_set())?;
+    fs::write(out_dir.join("tallystick.credits.v1.bin"), compiler.encode_file_descriptor_set())?;
     // `bytes(".")`: event bodies and hashes are shared between tasks, never copied.
     tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -15,4 +15,4 @@ pub mod v1 {
 }
 
 /// The encoded `google.protobuf.FileDescriptorSet` of the package and its imports, with comments; for server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("tallystick");
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("tallystick.credits.v1");
