@@ -30,13 +30,19 @@ impl Account {
         Ok(Self { switch_to: Some(user) })
     }
 
+    /// The caller itself, whoever that is; for files, never for the server.
+    pub(crate) fn caller() -> Self {
+        Self { switch_to: None }
+    }
+
     /// A command that runs as this user, in `/` (the caller's directory may be closed to the user), without stdin and
     /// without the caller's `PG*` and locale variables, which would change what the server does.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
-            let foreign = name.to_str().is_none_or(|n| n.starts_with("PG") || n.starts_with("LC_") || n == "LANG");
+            let foreign =
+                name.to_str().is_none_or(|n| n.starts_with("PG") || n.starts_with("LC_") || n == "LANG");
             if foreign {
                 command.env_remove(&name);
             }

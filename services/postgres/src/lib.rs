@@ -15,9 +15,11 @@ mod copy;
 mod error;
 mod guardian;
 mod home;
+mod launch;
 mod package;
 mod port;
 mod postmaster;
+mod program;
 mod wait;
 
 pub use crate::binaries::{Binaries, MINIMUM_MAJOR, Search};
