@@ -1,5 +1,14 @@
 //! All SQL of Tallystick. `apply` is the only write path; start there.
 
+mod apply;
+mod error;
+mod inbox;
+mod journal;
+mod request;
+mod row;
 mod stripe_event;
 
+pub use apply::{BatchError, EncodeEvent, Item, Outcome, Wait, run_batch};
+pub use error::{ApplyError, StoreError};
+pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, own_entry};
 pub use stripe_event::{Checkout, Payment, Reading, StripeEvent};

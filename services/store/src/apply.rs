@@ -1,0 +1,159 @@
+//! `apply`: the only write path. One transaction for a batch of requests of many callers.
+//!
+//! | phase | statements | what it settles |
+//! | --- | --- | --- |
+//! | 1 begin | 1 | READ COMMITTED: every statement below sees what was committed before it began |
+//! | 2 lock (`lock.rs`) | 1, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
+//! | 3 read (`load.rs`) | 3, +3 with Stripe events, +1 a page of lots | keys with their answers, lots, balances |
+//! | 4 decide (`decision.rs`) | 0 | pure rules, request by request, in order of arrival |
+//! | 5 write (`write.rs`) | 2–6, +4 with Stripe events | set-based: lots, balances, operations, journal, outbox |
+//! | 6 commit | 1 | nothing is answered before it, not even a refusal |
+//!
+//! The number of round trips does not grow with the batch. Lock and read never share a statement: one that
+//! waited for a lock still sees every other table as it was before the wait.
+//!
+//! Lock order of all writers: accounts, then Stripe keys (inbox ids and natural keys, by their hash); each
+//! sorted. Idempotency keys need no lock of their own, they belong to one account. No network call runs here.
+
+mod decision;
+mod load;
+mod lock;
+mod stripe;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use domain::{AccountId, Balance, Command, Entry, OperationId, RULE_VERSION, Timestamp, Unit};
+use sqlx::{Connection, PgConnection};
+
+use crate::error::{ApplyError, StoreError};
+use crate::request::{Answer, Request};
+use decision::Decisions;
+use stripe::StripeState;
+
+/// Encodes an entry as the outbox carries it.
+pub type EncodeEvent = fn(&Entry) -> Vec<u8>;
+
+/// Whether the batch waits for accounts that others have locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Leave them out; for batches of strangers.
+    Skip,
+    /// Wait up to `lock_timeout`; for batches of one account, so that nobody else waits with it.
+    Block,
+}
+
+/// One request of a batch, with the operation id that it will have when it is accepted.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The wish.
+    pub request: Request,
+    /// Made once per request, before the first try: a later try that finds it stored knows it for its own.
+    pub operation_id: OperationId,
+}
+
+/// What became of one request of a committed batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Decided; to be told to the caller.
+    Decided(Result<Answer, ApplyError>),
+    /// Its account is locked elsewhere; try again in a batch of its own.
+    Busy,
+}
+
+/// A batch that failed, and whether its commit was tried.
+#[derive(Debug)]
+pub struct BatchError {
+    /// Why.
+    pub source: StoreError,
+    /// COMMIT was sent: the batch may have been applied.
+    pub commit_tried: bool,
+}
+
+/// (account, unit): one balance.
+pub(crate) type BalanceKey = (AccountId, Unit);
+
+/// A stored operation with its answer.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) operation_id: OperationId,
+    pub(crate) rule_version: i16,
+    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) grant: Option<domain::Lot>,
+}
+
+/// Everything that was read under the locks.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) now: Timestamp,
+    pub(crate) slot: i16,
+    pub(crate) accounts: BTreeMap<AccountId, lock::Account>,
+    pub(crate) created: Vec<String>,
+    pub(crate) balances: BTreeMap<BalanceKey, Balance>,
+    pub(crate) stored: HashMap<(AccountId, String), Stored>,
+    pub(crate) stripe: StripeState,
+}
+
+/// Runs one batch in one transaction. The outcomes stand at the places of their items.
+///
+/// # Errors
+/// [`BatchError`] when the transaction failed as a whole: nothing was written, unless `commit_tried`.
+pub async fn run_batch(
+    connection: &mut PgConnection,
+    items: &[Item],
+    wait: Wait,
+    encode: EncodeEvent,
+    new_accounts_are_sandbox: bool,
+) -> Result<Vec<Outcome>, BatchError> {
+    let before_commit = |source| BatchError { source, commit_tried: false };
+    let begun = connection.begin().await.map_err(StoreError::during("begin"));
+    let mut tx = begun.map_err(before_commit)?;
+    let decided = decide_in_tx(&mut tx, items, wait, encode, new_accounts_are_sandbox).await;
+    let outcomes = decided.map_err(before_commit)?;
+    let committed = tx.commit().await.map_err(StoreError::during("commit"));
+    committed.map_err(|source| BatchError { source, commit_tried: true })?;
+    Ok(outcomes)
+}
+
+async fn decide_in_tx(
+    tx: &mut PgConnection,
+    items: &[Item],
+    wait: Wait,
+    encode: EncodeEvent,
+    new_accounts_are_sandbox: bool,
+) -> Result<Vec<Outcome>, StoreError> {
+    let wanted: BTreeSet<&AccountId> = items.iter().map(|item| item.request.account()).collect();
+    let creating: BTreeSet<&AccountId> =
+        items.iter().filter(|item| item.request.may_create()).map(|item| item.request.account()).collect();
+    let locked = lock::accounts_in_tx(tx, &wanted, &creating, wait, new_accounts_are_sandbox).await?;
+    let mut state = load::state_in_tx(tx, items, locked).await?;
+    let mut decisions = Decisions::default();
+    let mut outcomes = Vec::with_capacity(items.len());
+    for item in items {
+        outcomes.push(decisions.decide(&mut state, item)?);
+    }
+    write::decisions_in_tx(tx, &state, &decisions, encode).await?;
+    Ok(outcomes)
+}
+
+impl Request {
+    /// Whether an account that does not exist yet may come into being by this request.
+    fn may_create(&self) -> bool {
+        match self {
+            Self::Command(command) => matches!(command.action, domain::Action::Grant(_)),
+            Self::Settle { .. } => false,
+            Self::Stripe(_) => true,
+        }
+    }
+}
+
+/// Whether a stored operation is the same wish as the command, under the rules of its first try.
+pub(crate) fn is_same_wish(stored: &Stored, command: &Command) -> bool {
+    stored.rule_version <= RULE_VERSION && command.fingerprint(stored.rule_version) == *stored.fingerprint
+}
+
+/// The number of an inbox id's lock, for writers of the inbox outside a batch.
+pub(crate) fn event_lock_number(event_id: &str) -> i64 {
+    stripe::lock_number(stripe::EVENT, event_id)
+}

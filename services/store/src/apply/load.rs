@@ -1,0 +1,276 @@
+//! Phase 3: read what the batch needs, after the locks: stored keys with their answers, the lots that may burn
+//! or are due, the balances, and Stripe's keys.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use domain::{AccountId, Action, Balance, Figures, GrantId, Lot, OperationId, Timestamp, Unit};
+use sqlx::PgConnection;
+use sqlx::types::Uuid;
+use time::OffsetDateTime;
+
+use super::lock::{Account, Locked};
+use super::{BalanceKey, Item, State, Stored, stripe};
+use crate::error::StoreError;
+use crate::journal;
+use crate::request::Request;
+use crate::row::{LotRow, from_time, to_hash, to_time};
+
+/// Lots of one balance that the first read takes in burn order; most batches burn from one or two.
+const FIRST_PAGE: i64 = 32;
+/// Each further read of a balance whose lots did not cover the demand takes this many times more.
+const PAGE_GROWTH: i64 = 8;
+
+/// Reads everything for the requests whose accounts are locked.
+pub(super) async fn state_in_tx(
+    tx: &mut PgConnection,
+    items: &[Item],
+    locked: Locked,
+) -> Result<State, StoreError> {
+    let is_locked = |id: &AccountId| matches!(locked.accounts.get(id), Some(Account::Locked(_)));
+    let ours: Vec<&Request> =
+        items.iter().map(|item| &item.request).filter(|request| is_locked(request.account())).collect();
+    let stored = stored_in_tx(tx, &ours).await?;
+    let stripe = stripe::state_in_tx(tx, &ours).await?;
+    let demands = demands(&ours);
+    let mut balances = if demands.is_empty() {
+        BTreeMap::new()
+    } else {
+        let lots = lots_in_tx(tx, &demands, locked.now).await?;
+        balances_in_tx(tx, &demands, lots).await?
+    };
+    for item in items {
+        let (account, unit) = (item.request.account(), item.request.unit());
+        let empty = || Balance::empty(account.clone(), unit.clone());
+        balances.entry((account.clone(), unit.clone())).or_insert_with(empty);
+    }
+    let Locked { now, slot, accounts, created } = locked;
+    Ok(State { now, slot, accounts, created, balances, stored, stripe })
+}
+
+/// How much the batch could burn of each balance.
+fn demands(requests: &[&Request]) -> BTreeMap<BalanceKey, i64> {
+    let mut demands: BTreeMap<BalanceKey, i64> = BTreeMap::new();
+    for request in requests {
+        let demand = demands.entry((request.account().clone(), request.unit().clone())).or_default();
+        if let Request::Command(command) = request
+            && let Action::Spend(spend) = &command.action
+        {
+            *demand = demand.saturating_add(spend.amount);
+        }
+    }
+    demands
+}
+
+/// The key of a request, for those that have one.
+fn key(request: &Request) -> Option<(AccountId, String)> {
+    match request {
+        Request::Command(command) => Some((command.account.clone(), command.key.as_str().to_owned())),
+        Request::Settle { .. } => None,
+        Request::Stripe(stripe) => {
+            let key = stripe::grant_key(&stripe.checkout);
+            Some((stripe.checkout.account.clone(), key.as_str().to_owned()))
+        }
+    }
+}
+
+/// Operations that the batch's keys already name, with their answers as they were.
+async fn stored_in_tx(
+    tx: &mut PgConnection,
+    requests: &[&Request],
+) -> Result<HashMap<(AccountId, String), Stored>, StoreError> {
+    let keys: BTreeSet<(AccountId, String)> = requests.iter().filter_map(|request| key(request)).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (accounts, keys): (Vec<String>, Vec<String>) =
+        keys.into_iter().map(|(account, key)| (account.as_str().to_owned(), key)).unzip();
+    let rows = sqlx::query!(
+        r#"select o.account_id, o.idempotency_key, o.operation_id, o.unit, o.rule_version, o.fingerprint,
+                  o.first_version, o.entry_count
+           from unnest($1::text[], $2::text[]) as wanted(account_id, idempotency_key)
+           join operations o on o.account_id = wanted.account_id
+                            and o.idempotency_key = wanted.idempotency_key"#,
+        &accounts,
+        &keys
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read idempotency keys"))?;
+
+    let mut stored = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let account = AccountId::try_new(row.account_id)?;
+        let unit = Unit::try_new(row.unit)?;
+        let last = row.first_version + i64::from(row.entry_count) - 1;
+        let entries = journal::entries_between(&mut *tx, &account, &unit, row.first_version, last).await?;
+        let grant_id = GrantId::from_uuid(row.operation_id);
+        let grant = granted_lot(tx, &account, grant_id, &entries).await?;
+        let operation = Stored {
+            operation_id: OperationId::from_uuid(row.operation_id),
+            rule_version: row.rule_version,
+            fingerprint: row.fingerprint,
+            entries,
+            grant,
+        };
+        stored.insert((account, row.idempotency_key), operation);
+    }
+    Ok(stored)
+}
+
+/// The lot of a stored grant, as it was right after the granting entry.
+async fn granted_lot(
+    tx: &mut PgConnection,
+    account: &AccountId,
+    grant_id: GrantId,
+    entries: &[domain::Entry],
+) -> Result<Option<Lot>, StoreError> {
+    let Some(own) = entries.last().filter(|entry| entry.kind == domain::EntryKind::Grant) else {
+        return Ok(None);
+    };
+    let row = sqlx::query_as!(
+        LotRow,
+        r#"select account_id, unit, grant_id, version, last_version, kind, priority, amount, remaining, held,
+                  effective_at, expires_at, active, cost_currency, cost_minor_units
+           from grants where account_id = $1 and grant_id = $2"#,
+        account.as_str(),
+        grant_id.uuid()
+    )
+    .fetch_optional(tx)
+    .await
+    .map_err(StoreError::during("read a stored grant"))?;
+    let Some(row) = row else { return Err(StoreError::Corrupt("operation without its grant")) };
+    let (_, mut lot) = row.into_lot()?;
+    let line = own.lines.first().ok_or(StoreError::Corrupt("grant without a line"))?;
+    lot.remaining = line.available + line.scheduled;
+    lot.held = 0;
+    lot.last_version = lot.version;
+    lot.active = lot.effective_at <= own.recorded_at;
+    Ok(Some(lot))
+}
+
+/// Open lots of each balance: all that are due, and in burn order enough for the demand.
+async fn lots_in_tx(
+    tx: &mut PgConnection,
+    demands: &BTreeMap<BalanceKey, i64>,
+    now: Timestamp,
+) -> Result<BTreeMap<BalanceKey, Vec<Lot>>, StoreError> {
+    let mut lots: BTreeMap<BalanceKey, Vec<Lot>> = BTreeMap::new();
+    let mut short: Vec<&BalanceKey> = demands.keys().collect();
+    let mut page = FIRST_PAGE;
+    while !short.is_empty() {
+        for key in &short {
+            lots.remove(*key);
+        }
+        for (key, lot) in lot_page_in_tx(tx, &short, page, now).await? {
+            lots.entry(key).or_default().push(lot);
+        }
+        let needs_more = |key: &&BalanceKey| {
+            let loaded = lots.get(*key).map_or(&[][..], Vec::as_slice);
+            // Fewer rows than a page: there are no more.
+            let full = i64::try_from(loaded.len()).is_ok_and(|count| count >= page);
+            full && lasting(loaded, now) < demands.get(*key).copied().unwrap_or(0)
+        };
+        short.retain(needs_more);
+        page = page.saturating_mul(PAGE_GROWTH);
+    }
+    Ok(lots)
+}
+
+/// What the loaded lots can give once everything due is settled.
+fn lasting(lots: &[Lot], now: Timestamp) -> i64 {
+    let lasts = |lot: &&Lot| lot.expires_at.is_none_or(|at| at > now);
+    lots.iter().filter(lasts).map(Lot::available).fold(0, i64::saturating_add)
+}
+
+/// One page of lots in burn order, and every due lot, of each balance.
+async fn lot_page_in_tx(
+    tx: &mut PgConnection,
+    balances: &[&BalanceKey],
+    page: i64,
+    now: Timestamp,
+) -> Result<Vec<(BalanceKey, Lot)>, StoreError> {
+    let (accounts, units) = columns(balances.iter().copied());
+    let rows = sqlx::query_as!(
+        LotRow,
+        r#"select lot.account_id as "account_id!", lot.unit as "unit!", lot.grant_id as "grant_id!",
+                  lot.version as "version!", lot.last_version as "last_version!", lot.kind as "kind!",
+                  lot.priority as "priority!", lot.amount as "amount!", lot.remaining as "remaining!",
+                  lot.held as "held!", lot.effective_at as "effective_at!", lot.expires_at,
+                  lot.active as "active!", lot.cost_currency, lot.cost_minor_units
+           from unnest($1::text[], $2::text[]) as wanted(account_id, unit)
+           cross join lateral (
+               (select * from grants
+                where account_id = wanted.account_id and unit = wanted.unit and closed_at is null and active
+                order by priority, expires_at, kind, version
+                limit $3)
+               union
+               (select * from grants
+                where account_id = wanted.account_id and unit = wanted.unit and closed_at is null
+                  and due_at <= $4)
+           ) as lot"#,
+        &accounts,
+        &units,
+        page,
+        to_time(now)?
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read lots"))?;
+    rows.into_iter().map(LotRow::into_lot).collect()
+}
+
+fn columns<'a>(keys: impl Iterator<Item = &'a BalanceKey>) -> (Vec<String>, Vec<String>) {
+    keys.map(|(account, unit)| (account.as_str().to_owned(), unit.as_str().to_owned())).unzip()
+}
+
+/// The balances with their loaded lots, and the next due time of the lots that were not loaded.
+async fn balances_in_tx(
+    tx: &mut PgConnection,
+    demands: &BTreeMap<BalanceKey, i64>,
+    mut lots: BTreeMap<BalanceKey, Vec<Lot>>,
+) -> Result<BTreeMap<BalanceKey, Balance>, StoreError> {
+    let (accounts, units) = columns(demands.keys());
+    let loaded: Vec<Uuid> = lots.values().flatten().map(|lot| lot.grant_id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select b.account_id, b.unit, b.available, b.held, b.scheduled, b.debt, b.version, b.entry_hash,
+                  b.last_effective_at, b.open_lots,
+                  (select g.due_at from grants g
+                   where g.account_id = b.account_id and g.unit = b.unit and g.closed_at is null
+                     and g.due_at is not null and g.grant_id <> all($3)
+                   order by g.due_at limit 1) as "unloaded_due_at: OffsetDateTime"
+           from unnest($1::text[], $2::text[]) as wanted(account_id, unit)
+           join balances b on b.account_id = wanted.account_id and b.unit = wanted.unit"#,
+        &accounts,
+        &units,
+        &loaded
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read balances"))?;
+
+    let mut balances = BTreeMap::new();
+    for row in rows {
+        let key = (AccountId::try_new(row.account_id)?, Unit::try_new(row.unit)?);
+        let mut lots = lots.remove(&key).unwrap_or_default();
+        lots.sort_unstable_by_key(Lot::burn_key);
+        let balance = Balance {
+            account: key.0.clone(),
+            unit: key.1.clone(),
+            figures: Figures {
+                available: row.available,
+                held: row.held,
+                scheduled: row.scheduled,
+                debt: row.debt,
+            },
+            version: row.version,
+            hash: to_hash(&row.entry_hash)?,
+            last_effective_at: Some(from_time(row.last_effective_at)?),
+            open_lots: i64::from(row.open_lots),
+            unloaded_due_at: row.unloaded_due_at.map(from_time).transpose()?,
+            lots,
+            closed: Vec::new(),
+        };
+        balances.insert(key, balance);
+    }
+    Ok(balances)
+}

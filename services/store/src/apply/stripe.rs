@@ -1,0 +1,318 @@
+//! The Stripe side of a batch: inbox rows, natural keys and purchases, read under their locks and decided with
+//! the ledger in one transaction. An object grants at most once, however often its events arrive (I8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Action, Command, Context, IdempotencyKey, OperationId, Operation};
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use super::decision::Decisions;
+use super::lock::Account;
+use super::{Item, State};
+use crate::error::{ApplyError, StoreError};
+use crate::request::{Answer, EventAnswer, EventState, Request, StripeRequest};
+use crate::stripe_event::{Checkout, Payment};
+
+/// The kind of natural key that a Checkout session is.
+pub(super) const SESSION: &str = "checkout_session";
+/// The kind of natural key that a payment intent is.
+pub(super) const PAYMENT_INTENT: &str = "payment_intent";
+
+/// The kind of lock that an inbox id has.
+pub(super) const EVENT: &str = "event";
+
+/// (kind, object id).
+type NaturalKey = (String, String);
+
+/// A grant that a Stripe object has made.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(super) account_id: String,
+    pub(super) operation_id: OperationId,
+    pub(super) event_id: String,
+}
+
+/// What an earlier delivery of an event came to.
+#[derive(Debug, Clone)]
+struct Inbox {
+    state: EventState,
+    outcome: String,
+}
+
+/// Stripe's rows, read under their locks; kept up to date while the batch is decided.
+#[derive(Debug, Default)]
+pub(crate) struct StripeState {
+    inbox: BTreeMap<String, Inbox>,
+    claims: BTreeMap<NaturalKey, Claim>,
+    purchases: BTreeMap<String, (String, Payment)>,
+}
+
+/// Stripe's rows to write.
+#[derive(Debug, Default)]
+pub(super) struct StripeWrites {
+    pub(super) events: Vec<(StripeRequest, EventAnswer)>,
+    pub(super) claims: Vec<(NaturalKey, Claim, domain::Unit)>,
+    pub(super) purchases: BTreeMap<String, (Checkout, Option<OperationId>)>,
+}
+
+/// The service's own idempotency key of the grant for a session.
+pub(super) fn grant_key(checkout: &Checkout) -> IdempotencyKey {
+    IdempotencyKey::for_stripe(SESSION, &checkout.session_id)
+}
+
+fn natural_keys(checkout: &Checkout) -> impl Iterator<Item = NaturalKey> + '_ {
+    let session = (SESSION.to_owned(), checkout.session_id.clone());
+    let intent = checkout.payment_intent.iter().map(|id| (PAYMENT_INTENT.to_owned(), id.clone()));
+    std::iter::once(session).chain(intent)
+}
+
+/// Locks and reads the Stripe keys of the batch; three statements, none without Stripe events.
+pub(super) async fn state_in_tx(
+    tx: &mut PgConnection,
+    requests: &[&Request],
+) -> Result<StripeState, StoreError> {
+    let events: Vec<&StripeRequest> = requests
+        .iter()
+        .filter_map(|request| if let Request::Stripe(stripe) = request { Some(&**stripe) } else { None })
+        .collect();
+    if events.is_empty() {
+        return Ok(StripeState::default());
+    }
+    let event_ids: Vec<String> = events.iter().map(|request| request.event.event_id.clone()).collect();
+    let keys: BTreeSet<NaturalKey> =
+        events.iter().flat_map(|request| natural_keys(&request.checkout)).collect();
+    lock_keys_in_tx(tx, &event_ids, &keys).await?;
+    let mut state = StripeState { inbox: inbox_in_tx(tx, &event_ids).await?, ..StripeState::default() };
+
+    let (kinds, ids): (Vec<String>, Vec<String>) = keys.into_iter().unzip();
+    let rows = sqlx::query!(
+        r#"select c.kind, c.object_id, c.account_id, c.operation_id, c.event_id
+           from unnest($1::text[], $2::text[]) as wanted(kind, object_id)
+           join stripe_claims c on c.kind = wanted.kind and c.object_id = wanted.object_id"#,
+        &kinds,
+        &ids
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read natural keys"))?;
+    for row in rows {
+        let operation_id = OperationId::from_uuid(row.operation_id);
+        let claim = Claim { account_id: row.account_id, operation_id, event_id: row.event_id };
+        state.claims.insert((row.kind, row.object_id), claim);
+    }
+    let rows = sqlx::query!(
+        "select session_id, account_id, state from purchases where session_id = any($1)",
+        &ids
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read purchases"))?;
+    for row in rows {
+        let payment = if row.state >= PAID { Payment::Paid } else { Payment::Pending };
+        state.purchases.insert(row.session_id, (row.account_id, payment));
+    }
+    Ok(state)
+}
+
+/// `purchases.state` of a session whose money is on its way.
+pub(super) const PENDING: i16 = 2;
+/// `purchases.state` of a paid session.
+pub(super) const PAID: i16 = 3;
+
+/// Takes a transaction lock on each inbox id and natural key, sorted by hash: two batches that bring the same
+/// object for different accounts wait here in one direction, before either has read anything of it.
+async fn lock_keys_in_tx(
+    tx: &mut PgConnection,
+    event_ids: &[String],
+    keys: &BTreeSet<NaturalKey>,
+) -> Result<(), StoreError> {
+    let of_events = event_ids.iter().map(|id| lock_number(EVENT, id));
+    let of_keys = keys.iter().map(|(kind, id)| lock_number(kind, id));
+    let numbers: Vec<i64> = of_events.chain(of_keys).collect::<BTreeSet<i64>>().into_iter().collect();
+    sqlx::query!(
+        r#"select count(pg_advisory_xact_lock(number)) from unnest($1::bigint[]) as sorted(number)"#,
+        &numbers
+    )
+    .fetch_one(tx)
+    .await
+    .map_err(StoreError::during("lock Stripe keys"))?;
+    Ok(())
+}
+
+/// 64 bits of SHA-256. Two keys that share a number only wait for each other.
+pub(crate) fn lock_number(kind: &str, id: &str) -> i64 {
+    let mut hasher = Sha256::new();
+    hasher.update(kind.as_bytes());
+    hasher.update([0]);
+    hasher.update(id.as_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let (head, _) = digest.as_chunks::<8>();
+    head.first().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+async fn inbox_in_tx(
+    tx: &mut PgConnection,
+    event_ids: &[String],
+) -> Result<BTreeMap<String, Inbox>, StoreError> {
+    let rows =
+        sqlx::query!("select event_id, state, outcome from stripe_events where event_id = any($1)", event_ids)
+            .fetch_all(tx)
+            .await
+            .map_err(StoreError::during("read the inbox"))?;
+    let inbox = |state: i16, outcome: String| {
+        let state = EventState::lookup(state).ok_or(StoreError::Corrupt("event state"))?;
+        Ok::<_, StoreError>(Inbox { state, outcome })
+    };
+    rows.into_iter().map(|row| Ok((row.event_id, inbox(row.state, row.outcome)?))).collect()
+}
+
+impl Decisions {
+    /// Decides one event, and notes what the inbox shall say of it.
+    pub(super) fn stripe_event(
+        &mut self,
+        state: &mut State,
+        account: Account,
+        request: &StripeRequest,
+        item: &Item,
+    ) -> Result<EventAnswer, StoreError> {
+        let event_id = &request.event.event_id;
+        // A parked event is tried again when it is delivered again; any other state is final.
+        if let Some(known) = state.stripe.inbox.get(event_id).filter(|known| known.state != EventState::Parked) {
+            return Ok(EventAnswer {
+                state: known.state,
+                outcome: known.outcome.clone(),
+                duplicate: !self.is_own_retry(state, request, item),
+                operation: None,
+            });
+        }
+        let answer = self.checkout(state, account, request, item)?;
+        let inbox = Inbox { state: answer.state, outcome: answer.outcome.clone() };
+        state.stripe.inbox.insert(event_id.clone(), inbox);
+        self.stripe.events.push((request.clone(), answer.clone()));
+        Ok(answer)
+    }
+
+    /// Whether the stored event was stored by an earlier try of this very call.
+    fn is_own_retry(&self, state: &State, request: &StripeRequest, item: &Item) -> bool {
+        let session = (SESSION.to_owned(), request.checkout.session_id.clone());
+        let claim = state.stripe.claims.get(&session);
+        claim.is_some_and(|claim| {
+            claim.operation_id == item.operation_id && claim.event_id == request.event.event_id
+        })
+    }
+
+    fn checkout(
+        &mut self,
+        state: &mut State,
+        account: Account,
+        request: &StripeRequest,
+        item: &Item,
+    ) -> Result<EventAnswer, StoreError> {
+        let checkout = &request.checkout;
+        let owner = checkout.account.as_str();
+        let session = (SESSION.to_owned(), checkout.session_id.clone());
+        if let Some(claim) = state.stripe.claims.get(&session) {
+            return Ok(if claim.account_id == owner {
+                without_effect(EventState::Applied, "already_granted")
+            } else {
+                without_effect(EventState::Parked, "account_mismatch")
+            });
+        }
+        let known = state.stripe.purchases.get(&checkout.session_id);
+        if known.is_some_and(|(account_id, _)| account_id != owner) {
+            return Ok(without_effect(EventState::Parked, "account_mismatch"));
+        }
+        let intent_is_taken = checkout.payment_intent.as_ref().is_some_and(|id| {
+            state.stripe.claims.contains_key(&(PAYMENT_INTENT.to_owned(), id.clone()))
+        });
+        if intent_is_taken {
+            return Ok(without_effect(EventState::Parked, "payment_intent_already_granted"));
+        }
+        if checkout.payment == Payment::Pending {
+            self.purchase(state, checkout, None);
+            return Ok(without_effect(EventState::Applied, "pending_payment"));
+        }
+        self.grant(state, account, request, item)
+    }
+
+    fn grant(
+        &mut self,
+        state: &mut State,
+        account: Account,
+        request: &StripeRequest,
+        item: &Item,
+    ) -> Result<EventAnswer, StoreError> {
+        let checkout = &request.checkout;
+        let context = Context {
+            actor: request.actor.clone(),
+            reference: checkout.session_id.clone(),
+            reason: format!("stripe:{}", request.event.event_type),
+            traceparent: request.traceparent.clone(),
+            ..Context::default()
+        };
+        let command = Command {
+            account: checkout.account.clone(),
+            unit: checkout.unit.clone(),
+            key: grant_key(checkout),
+            context,
+            action: Action::Grant(checkout.grant.clone()),
+        };
+        match self.command(state, account, &command, item.operation_id)? {
+            Ok(Answer::Operation { operation, .. }) => {
+                self.claim(state, checkout, &operation, &request.event.event_id);
+                self.purchase(state, checkout, Some(operation.id));
+                Ok(EventAnswer {
+                    state: EventState::Applied,
+                    outcome: "granted".to_owned(),
+                    duplicate: false,
+                    operation: Some(operation),
+                })
+            }
+            Ok(_) => Err(StoreError::Broken("a grant that is no operation")),
+            Err(ApplyError::Denied(denied)) => {
+                Ok(without_effect(EventState::Parked, denied_outcome(denied)))
+            }
+            Err(_) => Ok(without_effect(EventState::Parked, "key_conflict")),
+        }
+    }
+
+    fn claim(&mut self, state: &mut State, checkout: &Checkout, operation: &Operation, event_id: &str) {
+        for key in natural_keys(checkout) {
+            let claim = Claim {
+                account_id: checkout.account.as_str().to_owned(),
+                operation_id: operation.id,
+                event_id: event_id.to_owned(),
+            };
+            state.stripe.claims.insert(key.clone(), claim.clone());
+            self.stripe.claims.push((key, claim, checkout.unit.clone()));
+        }
+    }
+
+    /// Notes the session's state, forward only.
+    fn purchase(&mut self, state: &mut State, checkout: &Checkout, operation: Option<OperationId>) {
+        let known = state.stripe.purchases.get(&checkout.session_id);
+        if known.is_some_and(|(_, payment)| *payment >= checkout.payment) {
+            return;
+        }
+        let owner = checkout.account.as_str().to_owned();
+        state.stripe.purchases.insert(checkout.session_id.clone(), (owner, checkout.payment));
+        self.stripe.purchases.insert(checkout.session_id.clone(), (checkout.clone(), operation));
+    }
+}
+
+fn without_effect(state: EventState, outcome: &str) -> EventAnswer {
+    EventAnswer { state, outcome: outcome.to_owned(), duplicate: false, operation: None }
+}
+
+/// A grant that the rules refuse is parked under the refusal's name; somebody has paid.
+const fn denied_outcome(denied: domain::Denied) -> &'static str {
+    match denied {
+        domain::Denied::AccountClosed => "account_closed",
+        domain::Denied::AccountFrozen => "account_frozen",
+        domain::Denied::InsufficientCredits { .. } => "insufficient_credits",
+        domain::Denied::ExpiryNotInFuture { .. } => "expiry_not_in_future",
+        domain::Denied::TooManyOpenLots { .. } => "too_many_open_lots",
+        domain::Denied::BalanceLimitExceeded { .. } => "balance_limit_exceeded",
+    }
+}
