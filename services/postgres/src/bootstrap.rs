@@ -1,11 +1,12 @@
 //! Makes a new data directory: initdb, settings, the application's role and database. All of it happens in
-//! `cluster.new`, which gets its final name only when it is complete and on disk, so that an interrupted start leaves
+//! `cluster.new.*`, which gets its final name only when it is complete and on disk, so that an interrupted start leaves
 //! nothing half done that looks whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::account::Account;
@@ -45,9 +46,8 @@ pub(crate) fn initialise(
     passwords: &Passwords,
     durability: Durability,
 ) -> Result<(), Error> {
-    let dir = home.unfinished();
-    remove(&dir)?;
-    initdb(binaries, account, home, &passwords.superuser)?;
+    let dir = home.new_unfinished();
+    initdb(binaries, account, home, &dir, &passwords.superuser)?;
     let conf = dir.join("postgresql.conf");
     let mut file = OpenOptions::new().append(true).open(&conf).map_err(Error::io("open", &conf))?;
     file.write_all(SETTINGS.as_bytes()).map_err(Error::io("write", &conf))?;
@@ -57,14 +57,15 @@ pub(crate) fn initialise(
         "create role {OWNER} login nosuperuser nocreatedb nocreaterole password '{password}'\n\
          create database {DATABASE} owner {OWNER}\n"
     );
-    stand_alone(binaries, account, &dir, &statements)?;
+    // Without fsync: nothing counts before the flush below.
+    stand_alone(account.command(&binaries.postgres()), &["-F"], &dir, &statements)?;
     if durability == Durability::Synced {
         let mut sync = account.command(&binaries.initdb());
         sync.arg("--sync-only").arg("-D").arg(&dir);
         program::run(&mut sync, "", LIMIT)?;
     }
     passwords.save(home.root())?;
-    finish(home)
+    finish(home, &dir)
 }
 
 /// Gives both roles of an existing, stopped cluster the passwords of `passwords`.
@@ -77,27 +78,25 @@ pub(crate) fn set_passwords(
     let Passwords { owner, superuser } = passwords;
     let statements =
         format!("alter role {OWNER} password '{owner}'\nalter role {SUPERUSER} password '{superuser}'\n");
-    stand_alone(binaries, account, &home.pgdata(), &statements)?;
+    stand_alone(account.command(&binaries.postgres()), &[], &home.pgdata(), &statements)?;
     passwords.save(home.root())
 }
 
 /// The rename that makes the directory exist, and its flush.
-pub(crate) fn finish(home: &Home) -> Result<(), Error> {
+pub(crate) fn finish(home: &Home, unfinished: &Path) -> Result<(), Error> {
     let pgdata = home.pgdata();
-    fs::rename(home.unfinished(), &pgdata).map_err(Error::io("create", &pgdata))?;
+    fs::rename(unfinished, &pgdata).map_err(Error::io("create", &pgdata))?;
     let root = home.root();
     File::open(root).and_then(|dir| dir.sync_all()).map_err(Error::io("flush", root))
 }
 
-/// Removes a directory if it is there.
-pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(Error::io("remove", dir)),
-    }
-}
-
-fn initdb(binaries: &Binaries, account: &Account, home: &Home, password: &str) -> Result<(), Error> {
+fn initdb(
+    binaries: &Binaries,
+    account: &Account,
+    home: &Home,
+    dir: &Path,
+    password: &str,
+) -> Result<(), Error> {
     let file = home.root().join("initdb.password");
     let _ = fs::remove_file(&file);
     let mut writer = OpenOptions::new()
@@ -117,21 +116,16 @@ fn initdb(binaries: &Binaries, account: &Account, home: &Home, password: &str) -
         "--username",
         SUPERUSER,
     ]);
-    command.arg("--pwfile").arg(&file).arg("-D").arg(home.unfinished());
+    command.arg("--pwfile").arg(&file).arg("-D").arg(dir);
     let outcome = program::run(&mut command, "", LIMIT);
     let _ = fs::remove_file(&file);
     outcome
 }
 
 /// Runs statements, one a line, in a stand-alone backend: it needs neither a client nor a port nor a password.
-/// `fsync` is off for it alone; what must be durable is flushed by the caller or by the server's next checkpoint.
-fn stand_alone(binaries: &Binaries, account: &Account, pgdata: &Path, statements: &str) -> Result<(), Error> {
-    let mut command = account.command(&binaries.postgres());
+fn stand_alone(mut postgres: Command, flags: &[&str], pgdata: &Path, statements: &str) -> Result<(), Error> {
     // Without exit_on_error a failed statement would be a line on stderr and exit status 0.
-    command.args(["--single", "-c", "exit_on_error=on", "-c", "log_checkpoints=off"]);
-    if pgdata.ends_with("cluster.new") {
-        command.arg("-F");
-    }
-    command.arg("-D").arg(pgdata).arg("postgres");
-    program::run(&mut command, statements, LIMIT)
+    postgres.args(["--single", "-c", "exit_on_error=on", "-c", "log_checkpoints=off"]).args(flags);
+    postgres.arg("-D").arg(pgdata).arg("postgres");
+    program::run(&mut postgres, statements, LIMIT)
 }

@@ -94,6 +94,7 @@ impl Cluster {
     pub fn start(binaries: &Binaries, options: &Options) -> Result<Self, Error> {
         let account = Account::try_current()?;
         let (home, lock) = Home::open(&options.data_dir, &account)?;
+        home.sweep();
         let persistent = options.lifetime == Lifetime::Persistent;
         // Before anything is made: from here on a death of this process leaves nothing.
         let guardian = if persistent { None } else { Some(Guardian::watch(home.root(), &home.pgdata())?) };
@@ -292,8 +293,10 @@ fn prepare(launch: &Launch<'_>, known: Option<Passwords>, lifetime: &Lifetime) -
         let missing =
             || Error::ForeignDirectory { dir: seed.clone(), problem: "a seed has passwords".to_owned() };
         let passwords = Passwords::lookup(seed).ok_or_else(missing)?;
-        copy::tree(&seed.join("cluster"), &home.unfinished(), account)?;
-        bootstrap::finish(home)?;
+        let unfinished = home.new_unfinished();
+        copy::tree(&seed.join("cluster"), &unfinished, account)?;
+        passwords.save(home.root())?;
+        bootstrap::finish(home, &unfinished)?;
         return Ok(passwords);
     }
     let passwords = match known {

@@ -1,10 +1,12 @@
 //! The directory that one cluster owns, its layout, lock and passwords.
 //!
-//! `cluster/` is PostgreSQL's own data directory, complete from the moment it has that name; `cluster.new/` one in the
+//! `cluster/` is PostgreSQL's own data directory, complete from the moment it has that name; `cluster.new.*/` one in the
 //! making; `tallystick.lock` is locked while a [`crate::Cluster`] lives; `owner.password` and `superuser.password`
 //! (0600) keep the urls stable over restarts; `postgres.log` is the server's log; `socket/` its Unix socket.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// 192 bits: cannot be guessed.
 const PASSWORD_BYTES: usize = 24;
 
+const UNFINISHED: &str = "cluster.new.";
 const LOCK: &str = "tallystick.lock";
 const OWNER_PASSWORD: &str = "owner.password";
 const SUPERUSER_PASSWORD: &str = "superuser.password";
@@ -123,9 +126,19 @@ impl Home {
         self.root.join("cluster")
     }
 
-    /// A data directory in the making.
-    pub(crate) fn unfinished(&self) -> PathBuf {
-        self.root.join("cluster.new")
+    /// A new name for a data directory in the making. Never the same twice: an initdb that outlived its killed parent
+    /// may still be writing under an earlier one.
+    pub(crate) fn new_unfinished(&self) -> PathBuf {
+        self.root.join(format!("{UNFINISHED}{:016x}", RandomState::new().build_hasher().finish()))
+    }
+
+    /// Removes what interrupted starts left. What an initdb without parent writes meanwhile goes at the next start.
+    pub(crate) fn sweep(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// The server's log.

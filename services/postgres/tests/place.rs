@@ -1,6 +1,12 @@
 //! What the tests of this crate share: a directory that the server's user can enter, a query, and a process that holds
 //! a cluster and can be killed. Compiled into each test binary as a module, so not every part is used in each.
-#![allow(dead_code, unreachable_pub)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::new_without_default,
+    reason = "shared test code"
+)]
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
