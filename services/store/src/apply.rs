@@ -101,7 +101,7 @@ pub(crate) struct State {
 /// [`BatchError`] when the transaction failed as a whole: nothing was written, unless `commit_tried`.
 pub async fn run_batch(
     connection: &mut PgConnection,
-    items: &[Item],
+    items: &[&Item],
     wait: Wait,
     encode: EncodeEvent,
     new_accounts_are_sandbox: bool,
@@ -118,7 +118,7 @@ pub async fn run_batch(
 
 async fn decide_in_tx(
     tx: &mut PgConnection,
-    items: &[Item],
+    items: &[&Item],
     wait: Wait,
     encode: EncodeEvent,
     new_accounts_are_sandbox: bool,

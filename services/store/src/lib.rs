@@ -4,11 +4,16 @@ mod apply;
 mod error;
 mod inbox;
 mod journal;
+mod lane;
+mod read;
 mod request;
 mod row;
+mod store;
 mod stripe_event;
 
 pub use apply::{BatchError, EncodeEvent, Item, Outcome, Wait, run_batch};
+pub use read::StoredBalance;
+pub use store::{MIGRATOR, Store, StoreOptions, migrate};
 pub use error::{ApplyError, StoreError};
 pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, own_entry};
 pub use stripe_event::{Checkout, Payment, Reading, StripeEvent};

@@ -23,7 +23,7 @@ const PAGE_GROWTH: i64 = 8;
 /// Reads everything for the requests whose accounts are locked.
 pub(super) async fn state_in_tx(
     tx: &mut PgConnection,
-    items: &[Item],
+    items: &[&Item],
     locked: Locked,
 ) -> Result<State, StoreError> {
     let is_locked = |id: &AccountId| matches!(locked.accounts.get(id), Some(Account::Locked(_)));

@@ -1,0 +1,97 @@
+//! One queued request, and how far it got: what its caller may be told when the time is up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::apply::Item;
+use crate::error::ApplyError;
+use crate::request::Answer;
+
+const WAITING: u8 = 0;
+const CONTENDED: u8 = 1;
+const RUNNING: u8 = 2;
+const GIVEN_UP: u8 = 3;
+
+/// How far a request got. A request that waits can be given up for certain; one that runs, or whose commit was
+/// tried, may have been applied.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(AtomicU8);
+
+impl Progress {
+    /// The caller stops waiting. What is true of its request from now on?
+    pub(crate) fn give_up(&self) -> ApplyError {
+        match self.0.swap(GIVEN_UP, Ordering::AcqRel) {
+            WAITING => ApplyError::Unavailable,
+            CONTENDED => ApplyError::Contended,
+            _ => ApplyError::OutcomeUnknown,
+        }
+    }
+
+    /// A batch takes the request. `false` when its caller has given up.
+    fn start(&self) -> bool {
+        let start = |state| (state != GIVEN_UP).then_some(RUNNING);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, start).is_ok()
+    }
+
+    /// The batch failed for certain; the request waits again.
+    fn rest(&self, contended: bool) {
+        let state = if contended { CONTENDED } else { WAITING };
+        // Not when the caller has given up in the meantime.
+        let _ = self.0.compare_exchange(RUNNING, state, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// A queued request.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) item: Item,
+    deadline: Instant,
+    progress: Arc<Progress>,
+    /// A commit of an earlier try may have happened: from then on only the keys know.
+    commit_tried: bool,
+    reply: oneshot::Sender<Result<Answer, ApplyError>>,
+}
+
+impl Job {
+    pub(crate) fn new(
+        item: Item,
+        deadline: Instant,
+        progress: Arc<Progress>,
+    ) -> (Self, oneshot::Receiver<Result<Answer, ApplyError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { item, deadline, progress, commit_tried: false, reply }, answer)
+    }
+
+    /// Whether a batch may take the request: its caller is there and its time is not up.
+    pub(crate) fn start(&self) -> bool {
+        !self.reply.is_closed() && Instant::now() < self.deadline && self.progress.start()
+    }
+
+    /// The batch failed; the request waits for another.
+    pub(crate) fn rest(&mut self, commit_tried: bool, contended: bool) {
+        self.commit_tried |= commit_tried;
+        if !self.commit_tried {
+            self.progress.rest(contended);
+        }
+    }
+
+    pub(crate) fn answer(self, answer: Result<Answer, ApplyError>) {
+        // A caller that is gone needs no answer.
+        let _ = self.reply.send(answer);
+    }
+
+    /// Ends a request whose time is up.
+    pub(crate) fn expire(self) {
+        let error = self.progress.give_up();
+        self.answer(Err(error));
+    }
+
+    /// Ends a request whose batch failed for a reason that no retry mends.
+    pub(crate) fn fail(self, error: ApplyError) {
+        let error = if self.commit_tried { ApplyError::OutcomeUnknown } else { error };
+        self.answer(Err(error));
+    }
+}

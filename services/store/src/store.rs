@@ -1,0 +1,176 @@
+//! The store of one process: its connections, its lanes, and the calls that the services make.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::{AccountId, Unit};
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::apply::EncodeEvent;
+use crate::error::{ApplyError, StoreError};
+use crate::inbox;
+use crate::lane::{Lanes, MAX_DETOURS, Shared};
+use crate::request::{Answer, EventAnswer, EventState, Request};
+use crate::stripe_event::StripeEvent;
+
+/// The migrations, in order.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `postgres://…`; holds a password, so it is never logged.
+    pub database_url: String,
+    /// Batches that may run at once. Two use two cores; more help a database on a machine of its own.
+    pub lanes: u32,
+    /// Connections for reads.
+    pub read_connections: u32,
+    /// Whether accounts that come into being are sandbox accounts (`dev`).
+    pub new_accounts_are_sandbox: bool,
+    /// How an entry is encoded for the outbox.
+    pub encode: EncodeEvent,
+}
+
+/// Longest wait for a connection of the pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    options: StoreOptions,
+    connect: PgConnectOptions,
+    reads: PgPool,
+    lanes: Lanes,
+    committed: watch::Receiver<u64>,
+}
+
+impl Store {
+    /// Opens the store. Connections are made when they are needed, so a database that is down now may come up
+    /// later.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the URL cannot be read.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let parsed = PgConnectOptions::from_str(&options.database_url);
+        let connect = parsed.map_err(StoreError::during("read the database URL"))?;
+        let connect = connect.application_name("tallystick");
+        let writes = connect.clone().options([
+            // A lock that is not granted in time sends the batch into another try.
+            ("lock_timeout", "2s"),
+            ("statement_timeout", "5s"),
+            // A process that dies or stalls in a transaction must not keep its locks.
+            ("idle_in_transaction_session_timeout", "2s"),
+            ("tcp_user_timeout", "5s"),
+            ("default_transaction_isolation", "read committed"),
+        ]);
+        let lanes = usize::try_from(options.lanes).unwrap_or(1);
+        let detours = u32::try_from(MAX_DETOURS).unwrap_or(1);
+        // A connection is not tried before each batch: a dead one fails its batch, which is tried again.
+        let write_pool = PgPoolOptions::new()
+            .max_connections(options.lanes.saturating_add(detours))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(writes);
+        let reads = PgPoolOptions::new()
+            .max_connections(options.read_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(connect.clone().options([("statement_timeout", "10s")]));
+        let (committed, receiver) = watch::channel(0);
+        let shared = Shared {
+            pool: write_pool,
+            encode: options.encode,
+            new_accounts_are_sandbox: options.new_accounts_are_sandbox,
+            committed,
+            detours: Mutex::new(HashMap::new()),
+            detour_permits: Semaphore::new(MAX_DETOURS),
+            tasks: TaskTracker::new(),
+        };
+        let lanes = Lanes::spawn(lanes, shared);
+        Ok(Self(Arc::new(Inner { options, connect, reads, lanes, committed: receiver })))
+    }
+
+    /// Applies a request: queued, batched, committed, answered.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; each variant says whether anything can have been written.
+    pub async fn apply(&self, request: Request, deadline: Instant) -> Result<Answer, ApplyError> {
+        self.0.lanes.submit(request, deadline).await
+    }
+
+    /// Applies whatever is due on a balance.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub async fn settle(&self, account: AccountId, unit: Unit, deadline: Instant) -> Result<(), ApplyError> {
+        self.apply(Request::Settle { account, unit }, deadline).await.map(|_| ())
+    }
+
+    /// Stores an event that changes no balance.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it was not stored.
+    pub async fn record_event(
+        &self,
+        event: &StripeEvent,
+        state: EventState,
+        outcome: &str,
+        traceparent: Option<&str>,
+    ) -> Result<EventAnswer, StoreError> {
+        let mut connection = self.read_connection().await?;
+        inbox::record(&mut connection, event, state, outcome, traceparent).await
+    }
+
+    /// Takes no new requests and finishes the queued ones.
+    pub async fn drain(&self) {
+        self.0.lanes.drain().await;
+    }
+
+    /// For reads, from the primary.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.0.reads
+    }
+
+    /// For connections of one's own.
+    #[must_use]
+    pub fn connect_options(&self) -> &PgConnectOptions {
+        &self.0.connect
+    }
+
+    /// Raised after every commit of this process.
+    #[must_use]
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.0.committed.clone()
+    }
+
+    /// How entries are encoded.
+    #[must_use]
+    pub fn encode(&self) -> EncodeEvent {
+        self.0.options.encode
+    }
+
+    async fn read_connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
+        self.0.reads.acquire().await.map_err(StoreError::during("acquire a connection"))
+    }
+}
+
+/// Brings a database's schema up to date. Safe to run by several processes at once.
+///
+/// # Errors
+/// [`StoreError`] when the database cannot be reached or a migration fails.
+pub async fn migrate(database_url: &str) -> Result<(), StoreError> {
+    let pool = PgPoolOptions::new().max_connections(1).connect(database_url).await;
+    let pool = pool.map_err(StoreError::during("connect"))?;
+    MIGRATOR.run(&pool).await.map_err(StoreError::Migrate)?;
+    pool.close().await;
+    Ok(())
+}
