@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -69,7 +69,8 @@ async fn a_cluster_of_ones_own_can_be_killed_and_keeps_its_databases() {
     let database = harness::database_on(&cluster).await;
     sqlx::raw_sql("create table t as select 7 as n").execute(database.pool()).await.unwrap();
     cluster.kill().unwrap();
-    assert!(sqlx::raw_sql("select 1").execute(database.pool()).await.is_err());
+    // Not through the pool, which dials a refusing server until its time to acquire is over.
+    assert!(PgConnection::connect(database.url()).await.is_err());
     cluster.start_again().unwrap();
     // The pool may hold more dead connections; each look uses one up.
     let value = harness::eventually_some("an answer", LIMIT, || async {
@@ -77,15 +78,4 @@ async fn a_cluster_of_ones_own_can_be_killed_and_keeps_its_databases() {
         row.try_get_unchecked::<String, _>(0).ok()
     });
     assert_eq!(value.await, "7");
-}
-
-#[tokio::test]
-async fn the_cost_of_a_database_is_printed() {
-    let started = Instant::now();
-    let first = harness::database().await;
-    let after_first = started.elapsed();
-    let started = Instant::now();
-    let second = harness::database().await;
-    eprintln!("first database {} ms, next {} ms", after_first.as_millis(), started.elapsed().as_millis());
-    assert_ne!(first.name(), second.name());
 }
