@@ -1,0 +1,244 @@
+//! The catalogue's TOML shape, and its checks. Every fault is reported with the line of its value.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use domain::{CostBasis, GrantKind, Invalid, MAX_AMOUNT, Priority, Problem, Unit};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_OFFERS, MAX_PRICES, MAX_SCALE, MAX_UNITS, Offer,
+};
+
+/// Longest id of an offer or a Stripe price, in bytes.
+const MAX_ID_BYTES: usize = 128;
+/// Largest price: Stripe's amounts have at most 12 digits.
+const MAX_UNIT_AMOUNT: i64 = 999_999_999_999;
+/// Longest life of a grant, in seconds: 100 years; "never" is written by leaving it out.
+const MAX_EXPIRES_AFTER_S: i64 = 100 * 366 * 86_400;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CatalogueFile {
+    #[serde(default)]
+    units: BTreeMap<String, Spanned<UnitFile>>,
+    #[serde(default)]
+    packs: Vec<Spanned<OfferFile>>,
+    #[serde(default)]
+    plans: Vec<Spanned<OfferFile>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnitFile {
+    scale: Spanned<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfferFile {
+    id: Spanned<String>,
+    unit: Option<Spanned<String>>,
+    credits: Spanned<i64>,
+    currency: Spanned<String>,
+    unit_amount: Spanned<i64>,
+    kind: Option<Spanned<String>>,
+    priority: Option<Spanned<i64>>,
+    expires_after_s: Option<Spanned<i64>>,
+    #[serde(default)]
+    stripe_prices: Vec<Spanned<String>>,
+}
+
+/// Packs and plans have one shape; they differ in name and in the kind of their grants.
+#[derive(Clone, Copy)]
+struct List {
+    name: &'static str,
+    kind: GrantKind,
+}
+
+const PACKS: List = List { name: "packs", kind: GrantKind::Purchase };
+const PLANS: List = List { name: "plans", kind: GrantKind::Subscription };
+
+pub(super) fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
+    if text.len() > MAX_CATALOGUE_BYTES {
+        return Err(CatalogueError::TooLarge { limit: MAX_CATALOGUE_BYTES, actual: text.len() });
+    }
+    let file: CatalogueFile = toml::from_str(text).map_err(|error| CatalogueError::Syntax {
+        line: line_at(text, error.span().map_or(0, |span| span.start)),
+        message: error.message().to_owned(),
+    })?;
+    let mut checker = Checker { text, catalogue: Catalogue::default() };
+    checker.add_units(file.units)?;
+    checker.add_offers(PACKS, file.packs)?;
+    checker.add_offers(PLANS, file.plans)?;
+    Ok(checker.catalogue)
+}
+
+/// Lines count from 1.
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The file's text, for line numbers, and what has passed so far.
+struct Checker<'a> {
+    text: &'a str,
+    catalogue: Catalogue,
+}
+
+impl Checker<'_> {
+    fn fault<T>(&self, at: &Spanned<T>, field: impl Display, problem: Problem) -> CatalogueError {
+        let line = line_at(self.text, at.span().start);
+        CatalogueError::Field { line, field: field.to_string(), problem }
+    }
+
+    fn add_units(&mut self, units: BTreeMap<String, Spanned<UnitFile>>) -> Result<(), CatalogueError> {
+        let count = units.len();
+        for (name, file) in units {
+            if count > MAX_UNITS {
+                let problem = Problem::TooMany { limit: MAX_UNITS, actual: count };
+                return Err(self.fault(&file, "units", problem));
+            }
+            let field = format!("units.{name}");
+            if name.is_empty() {
+                return Err(self.fault(&file, field, Problem::Empty));
+            }
+            let unit = Unit::try_new(name).map_err(|invalid| self.fault(&file, &field, invalid.problem))?;
+            let scale = &file.get_ref().scale;
+            let decimals = self.in_range(scale, format!("{field}.scale"), 0, MAX_SCALE)?;
+            // In range, so the fallback is unreachable.
+            self.catalogue.units.insert(unit, u8::try_from(decimals).unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn add_offers(&mut self, list: List, offers: Vec<Spanned<OfferFile>>) -> Result<(), CatalogueError> {
+        if let Some(beyond) = offers.get(MAX_OFFERS) {
+            let problem = Problem::TooMany { limit: MAX_OFFERS, actual: offers.len() };
+            return Err(self.fault(beyond, list.name, problem));
+        }
+        for file in offers {
+            let offer = self.offer(list, file.into_inner())?;
+            let own =
+                if list.name == PACKS.name { &mut self.catalogue.packs } else { &mut self.catalogue.plans };
+            own.insert(offer.id.clone(), offer);
+        }
+        Ok(())
+    }
+
+    fn offer(&self, list: List, file: OfferFile) -> Result<Offer, CatalogueError> {
+        let id = self.offer_id(list, &file.id)?;
+        let path = |field: &str| format!("{}.{id}.{field}", list.name);
+        let credits = self.in_range(&file.credits, path("credits"), domain::MIN_AMOUNT, MAX_AMOUNT)?;
+        let unit_amount = self.in_range(&file.unit_amount, path("unit_amount"), 0, MAX_UNIT_AMOUNT)?;
+        let currency = file.currency.get_ref();
+        if let Err(Invalid { problem, .. }) = CostBasis::try_new(currency.as_str(), unit_amount) {
+            return Err(self.fault(&file.currency, path("currency"), problem));
+        }
+        let priority = match &file.priority {
+            None => Priority::default(),
+            Some(value) => Priority::try_new(*value.get_ref())
+                .map_err(|invalid| self.fault(value, path("priority"), invalid.problem))?,
+        };
+        let expires_after_s = match &file.expires_after_s {
+            None => None,
+            Some(value) => Some(self.in_range(value, path("expires_after_s"), 1, MAX_EXPIRES_AFTER_S)?),
+        };
+        let kind = match &file.kind {
+            None => list.kind,
+            Some(value) => kind(value.get_ref()).ok_or_else(|| {
+                let rule = "must be promotion, compensation, adjustment, subscription or purchase";
+                self.fault(value, path("kind"), Problem::Rule(rule))
+            })?,
+        };
+        Ok(Offer {
+            unit: self.unit(&file, path("unit"))?,
+            stripe_prices: self.prices(path("stripe_prices"), &file.stripe_prices)?,
+            currency: currency.clone(),
+            id,
+            credits,
+            unit_amount,
+            kind,
+            priority,
+            expires_after_s,
+        })
+    }
+
+    fn offer_id(&self, list: List, id: &Spanned<String>) -> Result<String, CatalogueError> {
+        let field = format!("{}.id", list.name);
+        let text = id.get_ref();
+        self.check_id(id, &field)?;
+        let taken = if list.name == PACKS.name { &self.catalogue.packs } else { &self.catalogue.plans };
+        if taken.contains_key(text) {
+            return Err(self.fault(id, field, Problem::Rule("is used twice")));
+        }
+        Ok(text.clone())
+    }
+
+    fn unit(&self, file: &OfferFile, field: String) -> Result<Unit, CatalogueError> {
+        let named = file.unit.as_ref();
+        let at = named.unwrap_or(&file.id);
+        let text = named.map_or("", |unit| unit.get_ref());
+        let unit = Unit::try_new(text).map_err(|invalid| self.fault(at, &field, invalid.problem))?;
+        if !self.catalogue.units.contains_key(&unit) {
+            return Err(self.fault(at, field, Problem::Rule("must be declared under [units]")));
+        }
+        Ok(unit)
+    }
+
+    fn prices(&self, field: String, prices: &[Spanned<String>]) -> Result<Vec<String>, CatalogueError> {
+        if let Some(beyond) = prices.get(MAX_PRICES) {
+            let problem = Problem::TooMany { limit: MAX_PRICES, actual: prices.len() };
+            return Err(self.fault(beyond, field, problem));
+        }
+        let mut seen = self.catalogue.prices();
+        for price in prices {
+            self.check_id(price, &field)?;
+            if !seen.insert(price.get_ref()) {
+                let rule = "names a Stripe price twice; one price sells one thing";
+                return Err(self.fault(price, field, Problem::Rule(rule)));
+            }
+        }
+        Ok(prices.iter().map(|price| price.get_ref().clone()).collect())
+    }
+
+    fn check_id(&self, id: &Spanned<String>, field: &str) -> Result<(), CatalogueError> {
+        let text = id.get_ref();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        let problem = if text.is_empty() {
+            Problem::Empty
+        } else if text.len() > MAX_ID_BYTES {
+            Problem::TooLong { limit: MAX_ID_BYTES, actual: text.len() }
+        } else if !text.bytes().all(allowed) {
+            Problem::Characters { allowed: "letters, digits and . _ : -" }
+        } else {
+            return Ok(());
+        };
+        Err(self.fault(id, field, problem))
+    }
+
+    fn in_range(
+        &self,
+        value: &Spanned<i64>,
+        field: String,
+        min: i64,
+        max: i64,
+    ) -> Result<i64, CatalogueError> {
+        let actual = *value.get_ref();
+        if (min..=max).contains(&actual) {
+            return Ok(actual);
+        }
+        Err(self.fault(value, field, Problem::OutOfRange { min, max, actual }))
+    }
+}
+
+fn kind(name: &str) -> Option<GrantKind> {
+    Some(match name {
+        "promotion" => GrantKind::Promotion,
+        "compensation" => GrantKind::Compensation,
+        "adjustment" => GrantKind::Adjustment,
+        "subscription" => GrantKind::Subscription,
+        "purchase" => GrantKind::Purchase,
+        _ => return None,
+    })
+}
