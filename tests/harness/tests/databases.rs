@@ -1,4 +1,5 @@
 //! The shared server and the databases cloned from its template.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share panic too")]
 
 use std::time::{Duration, Instant};
 

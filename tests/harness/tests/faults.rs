@@ -1,4 +1,5 @@
 //! The proxy in front of a real server and the real driver: each fault breaks what it says and nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share panic too")]
 
 use std::time::Duration;
 
