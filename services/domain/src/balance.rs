@@ -183,7 +183,8 @@ impl Balance {
 fn check_lines(posting: &Posting) -> Result<(), DecideError> {
     let mut sum = Figures::default();
     for line in &posting.lines {
-        let delta = Figures { available: line.available, held: line.held, scheduled: line.scheduled, debt: 0 };
+        let delta =
+            Figures { available: line.available, held: line.held, scheduled: line.scheduled, debt: 0 };
         sum = sum.checked_add(delta).ok_or(DecideError::Broken("I2: lines overflow"))?;
     }
     if (Figures { debt: posting.delta.debt, ..sum }) == posting.delta {

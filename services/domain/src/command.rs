@@ -262,7 +262,9 @@ impl Command {
                 match grant.expiry {
                     Expiry::Never => {}
                     Expiry::At(moment) => check_moment("expires_at", moment)?,
-                    Expiry::AfterSeconds(seconds) => check_moment("expires_at", Timestamp::from_micros(0).plus_seconds(seconds))?,
+                    Expiry::AfterSeconds(seconds) => {
+                        check_moment("expires_at", Timestamp::from_micros(0).plus_seconds(seconds))?
+                    }
                 }
             }
         }

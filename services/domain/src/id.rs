@@ -75,11 +75,7 @@ impl Invalid {
 }
 
 /// Checks that `bytes` is between 1 and `limit`.
-pub(crate) const fn check_length(
-    field: &'static str,
-    bytes: usize,
-    limit: usize,
-) -> Result<(), Invalid> {
+pub(crate) const fn check_length(field: &'static str, bytes: usize, limit: usize) -> Result<(), Invalid> {
     if bytes == 0 {
         return Err(Invalid::new(field, Problem::Empty));
     }

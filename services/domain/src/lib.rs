@@ -18,7 +18,7 @@ mod settle;
 mod timestamp;
 
 pub use balance::{AccountState, Balance, Operation};
-pub use command::{Action, Command, Context, Expiry, Grant, IdempotencyKey, Metadata, Spend, RULE_VERSION};
+pub use command::{Action, Command, Context, Expiry, Grant, IdempotencyKey, Metadata, RULE_VERSION, Spend};
 pub use decide::{DecideError, decide};
 pub use denied::Denied;
 pub use entry::{Entry, EntryHash, EntryKind, Line};

@@ -91,8 +91,7 @@ impl CostBasis {
             return Err(Invalid::new("cost_basis.currency", Problem::Rule(rule)));
         }
         if !(0..=crate::limits::MAX_AMOUNT).contains(&minor_units) {
-            let problem =
-                Problem::OutOfRange { min: 0, max: crate::limits::MAX_AMOUNT, actual: minor_units };
+            let problem = Problem::OutOfRange { min: 0, max: crate::limits::MAX_AMOUNT, actual: minor_units };
             return Err(Invalid::new("cost_basis.minor_units", problem));
         }
         Ok(Self { currency, minor_units })

@@ -114,7 +114,6 @@ fn activate(lot: &mut Lot, debt: i64) -> (Figures, Line) {
     lot.active = true;
     lot.remaining -= repaid;
     let delta = Figures { available: lot.remaining, held: 0, scheduled: -scheduled, debt: -repaid };
-    let line =
-        Line { grant_id: lot.grant_id, available: lot.remaining, held: 0, scheduled: -scheduled };
+    let line = Line { grant_id: lot.grant_id, available: lot.remaining, held: 0, scheduled: -scheduled };
     (delta, line)
 }

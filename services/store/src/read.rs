@@ -35,8 +35,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails or a row cannot be used.
     pub async fn balances(&self, keys: &[(AccountId, Unit)]) -> Result<Vec<StoredBalance>, StoreError> {
-        let (accounts, units): (Vec<String>, Vec<String>) =
-            keys.iter().map(|(account, unit)| (account.as_str().to_owned(), unit.as_str().to_owned())).unzip();
+        let (accounts, units): (Vec<String>, Vec<String>) = keys
+            .iter()
+            .map(|(account, unit)| (account.as_str().to_owned(), unit.as_str().to_owned()))
+            .unzip();
         let rows = sqlx::query!(
             r#"select b.account_id, b.unit, b.available, b.held, b.scheduled, b.debt, b.version, b.entry_hash,
                       b.last_effective_at, b.next_due_at as "next_due_at: OffsetDateTime",

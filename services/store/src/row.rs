@@ -1,8 +1,8 @@
 //! Between rows and the values of the rules. Every conversion is checked: a row that means nothing is an
 //! error, never a guess.
 
-use domain::{AccountState, CostBasis, Entry, EntryHash, EntryKind, Figures, GrantId, GrantKind, Line};
 use domain::{AccountId, Change, Lot, OperationId, Priority, Timestamp, Unit};
+use domain::{AccountState, CostBasis, Entry, EntryHash, EntryKind, Figures, GrantId, GrantKind, Line};
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 

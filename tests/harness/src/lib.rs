@@ -15,11 +15,13 @@
 #![allow(clippy::expect_used, clippy::print_stderr, reason = "a test support crate fails by panicking")]
 
 mod database;
+mod invariants;
 mod proxy;
 mod server;
 mod wait;
 
 pub use crate::database::{TestDatabase, database, database_on};
+pub use crate::invariants::assert_invariants;
 pub use crate::proxy::{Direction, Fault, Moment, Proxy, Trigger};
 pub use crate::server::{cluster, free_port, server};
 pub use crate::wait::{eventually, eventually_some};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use domain::{
-    AccountId, AccountState, Command, Context, DecideError, Lot, Operation, OperationId, RULE_VERSION, decide,
-    settle,
+    AccountId, AccountState, Command, Context, DecideError, Lot, Operation, OperationId, RULE_VERSION,
+    decide, settle,
 };
 use sqlx::types::Uuid;
 
@@ -136,11 +136,8 @@ fn replay(stored: &Stored, command: &Command, operation_id: OperationId) -> Resu
     if !is_same_wish(stored, command) {
         return Err(ApplyError::KeyReused);
     }
-    let operation = Operation {
-        id: stored.operation_id,
-        entries: stored.entries.clone(),
-        grant: stored.grant.clone(),
-    };
+    let operation =
+        Operation { id: stored.operation_id, entries: stored.entries.clone(), grant: stored.grant.clone() };
     Ok(Answer::Operation { operation, replayed: stored.operation_id != operation_id })
 }
 

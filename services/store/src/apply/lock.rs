@@ -41,12 +41,8 @@ pub(crate) async fn accounts_in_tx(
     let mut rows = lock_in_tx(tx, &ids, wait).await?;
     let missing: BTreeSet<&str> =
         rows.iter().filter(|row| !row.exists).map(|row| row.account_id.as_str()).collect();
-    let create: Vec<String> = creating
-        .iter()
-        .map(|id| id.as_str())
-        .filter(|id| missing.contains(id))
-        .map(str::to_owned)
-        .collect();
+    let create: Vec<String> =
+        creating.iter().map(|id| id.as_str()).filter(|id| missing.contains(id)).map(str::to_owned).collect();
     if !create.is_empty() {
         insert_in_tx(tx, &create, new_accounts_are_sandbox).await?;
         rows.retain(|row| !create.contains(&row.account_id));

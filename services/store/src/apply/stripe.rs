@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Action, Command, Context, IdempotencyKey, OperationId, Operation};
+use domain::{Action, Command, Context, IdempotencyKey, Operation, OperationId};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
@@ -101,13 +101,11 @@ pub(super) async fn state_in_tx(
         let claim = Claim { account_id: row.account_id, operation_id, event_id: row.event_id };
         state.claims.insert((row.kind, row.object_id), claim);
     }
-    let rows = sqlx::query!(
-        "select session_id, account_id, state from purchases where session_id = any($1)",
-        &ids
-    )
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(StoreError::during("read purchases"))?;
+    let rows =
+        sqlx::query!("select session_id, account_id, state from purchases where session_id = any($1)", &ids)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::during("read purchases"))?;
     for row in rows {
         let payment = if row.state >= PAID { Payment::Paid } else { Payment::Pending };
         state.purchases.insert(row.session_id, (row.account_id, payment));
@@ -155,11 +153,13 @@ async fn inbox_in_tx(
     tx: &mut PgConnection,
     event_ids: &[String],
 ) -> Result<BTreeMap<String, Inbox>, StoreError> {
-    let rows =
-        sqlx::query!("select event_id, state, outcome from stripe_events where event_id = any($1)", event_ids)
-            .fetch_all(tx)
-            .await
-            .map_err(StoreError::during("read the inbox"))?;
+    let rows = sqlx::query!(
+        "select event_id, state, outcome from stripe_events where event_id = any($1)",
+        event_ids
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read the inbox"))?;
     let inbox = |state: i16, outcome: String| {
         let state = EventState::lookup(state).ok_or(StoreError::Corrupt("event state"))?;
         Ok::<_, StoreError>(Inbox { state, outcome })
@@ -178,7 +178,9 @@ impl Decisions {
     ) -> Result<EventAnswer, StoreError> {
         let event_id = &request.event.event_id;
         // A parked event is tried again when it is delivered again; any other state is final.
-        if let Some(known) = state.stripe.inbox.get(event_id).filter(|known| known.state != EventState::Parked) {
+        if let Some(known) =
+            state.stripe.inbox.get(event_id).filter(|known| known.state != EventState::Parked)
+        {
             return Ok(EventAnswer {
                 state: known.state,
                 outcome: known.outcome.clone(),
@@ -223,9 +225,10 @@ impl Decisions {
         if known.is_some_and(|(account_id, _)| account_id != owner) {
             return Ok(without_effect(EventState::Parked, "account_mismatch"));
         }
-        let intent_is_taken = checkout.payment_intent.as_ref().is_some_and(|id| {
-            state.stripe.claims.contains_key(&(PAYMENT_INTENT.to_owned(), id.clone()))
-        });
+        let intent_is_taken = checkout
+            .payment_intent
+            .as_ref()
+            .is_some_and(|id| state.stripe.claims.contains_key(&(PAYMENT_INTENT.to_owned(), id.clone())));
         if intent_is_taken {
             return Ok(without_effect(EventState::Parked, "payment_intent_already_granted"));
         }
@@ -270,9 +273,7 @@ impl Decisions {
                 })
             }
             Ok(_) => Err(StoreError::Broken("a grant that is no operation")),
-            Err(ApplyError::Denied(denied)) => {
-                Ok(without_effect(EventState::Parked, denied_outcome(denied)))
-            }
+            Err(ApplyError::Denied(denied)) => Ok(without_effect(EventState::Parked, denied_outcome(denied))),
             Err(_) => Ok(without_effect(EventState::Parked, "key_conflict")),
         }
     }

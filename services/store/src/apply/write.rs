@@ -280,7 +280,9 @@ fn array_literal<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> Strin
 
 async fn entries_in_tx(tx: &mut PgConnection, entries: &[&Entry]) -> Result<(), StoreError> {
     let number = |of: fn(&Entry) -> i64| -> Vec<i64> { entries.iter().map(|entry| of(entry)).collect() };
-    let word = |of: fn(&Entry) -> &str| -> Vec<String> { entries.iter().map(|entry| of(entry).to_owned()).collect() };
+    let word = |of: fn(&Entry) -> &str| -> Vec<String> {
+        entries.iter().map(|entry| of(entry).to_owned()).collect()
+    };
     let moment = |of: fn(&Entry) -> Timestamp| entries.iter().map(|entry| to_time(of(entry))).collect();
     let effective: Result<Vec<OffsetDateTime>, StoreError> = moment(|entry| entry.effective_at);
     let recorded: Result<Vec<OffsetDateTime>, StoreError> = moment(|entry| entry.recorded_at);

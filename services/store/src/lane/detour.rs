@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use domain::AccountId;
 
 use super::job::Job;
-use super::{MAX_BATCH, Shared, execute};
+use super::{MAX_QUEUE, Shared, batch_length, execute};
 use crate::apply::Wait;
 use crate::error::ApplyError;
 
@@ -47,8 +47,7 @@ pub(crate) fn enter(shared: &Arc<Shared>, job: Job) {
 }
 
 fn push(queue: &mut Vec<Job>, job: Job) {
-    // A detour is one account's queue: longer than a batch, and its end is beyond the callers' patience.
-    if queue.len() < MAX_BATCH {
+    if queue.len() < MAX_QUEUE {
         queue.push(job);
     } else {
         job.fail(ApplyError::Overloaded);
@@ -62,12 +61,13 @@ async fn serve(shared: Arc<Shared>, account: AccountId) {
         let permit = shared.detour_permits.acquire().await;
         let jobs = {
             let mut detours = waiting(&shared);
-            let jobs = detours.get_mut(&account).map(std::mem::take).unwrap_or_default();
-            if jobs.is_empty() {
+            let queue = detours.get_mut(&account).filter(|queue| !queue.is_empty());
+            let Some(queue) = queue else {
                 detours.remove(&account);
                 return;
-            }
-            jobs
+            };
+            let length = batch_length(queue);
+            queue.drain(..length).collect()
         };
         execute::execute(&shared, jobs, Wait::Block).await;
         drop(permit);

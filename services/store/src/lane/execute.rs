@@ -52,7 +52,11 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
         if !error.source.is_transient() {
             return split(shared, jobs, wait, error).await;
         }
-        tracing::warn!(error = &error.source as &dyn std::error::Error, requests = jobs.len(), "batch is tried again");
+        tracing::warn!(
+            error = &error.source as &dyn std::error::Error,
+            requests = jobs.len(),
+            "batch is tried again"
+        );
         let jitter = rand::rng().random_range(0.5..1.0);
         tokio::time::sleep(pause.mul_f64(jitter)).await;
         pause = pause.saturating_mul(2).min(MAX_PAUSE);

@@ -1,0 +1,142 @@
+//! What callers are told when something breaks: always the truth (I3, I7).
+
+use std::time::Duration;
+
+use domain::Denied;
+use harness::{Fault, Moment, Proxy};
+use store::{ApplyError, Request};
+use tokio::time::Instant;
+
+use crate::book::*;
+
+/// Makes every entry with this reference fail, as a defect would.
+async fn poison(book: &Book) {
+    sqlx::raw_sql(
+        "create function fail_poison() returns trigger language plpgsql as
+         $$ begin raise exception 'poison' using errcode = 'P0001'; end $$;
+         create trigger poison before insert on entries for each row when (new.reference = 'poison')
+         execute function fail_poison();",
+    )
+    .execute(book.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn one_poison_command_in_a_batch_of_strangers_fails_alone() {
+    let book = Book::new().await;
+    poison(&book).await;
+    let calls = (0..200).map(|n| {
+        let mut request = grant(&format!("user_{n}"), "g", 10);
+        if n == 77
+            && let Request::Command(command) = &mut request
+        {
+            command.context.reference = "poison".to_owned();
+        }
+        book.apply(request)
+    });
+    let answers = futures::future::join_all(calls).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        if n == 77 {
+            assert_eq!(answer, Err(ApplyError::Internal));
+        } else {
+            assert_eq!(left(answer), 10, "user_{n}");
+        }
+    }
+    assert_eq!(book.available("user_77").await, 0);
+    assert_eq!(count(book.pool(), "entries").await, 199);
+    book.verify("user_1").await;
+}
+
+/// Cuts the connection at each statement of a batch and at its commit, before and after it reached the server.
+#[tokio::test]
+async fn a_connection_lost_at_any_phase_gives_every_caller_the_truth() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "g", 1_000_000)).await.unwrap();
+    let (proxy, url) = Proxy::for_url(book.database.url()).await;
+    let moments = [Moment::BeforeForward, Moment::AfterForward, Moment::AfterReply];
+    let mut expected = 1_000_000;
+    let mut round = 0;
+    let mut cuts = 0;
+    for moment in moments {
+        let statements = (0..12).map(|n| Fault::at_statement(n, moment));
+        let commit = std::iter::once(Fault::at_commit(moment));
+        for fault in statements.chain(commit) {
+            round += 1;
+            let store = open(&url);
+            let trigger = proxy.inject(fault);
+            let calls = [
+                store.apply(spend("user_1", &format!("a{round}"), 10), soon()),
+                store.apply(spend("user_1", &format!("b{round}"), 7), soon()),
+                store.apply(grant(&format!("new_{round}"), "g", 5), soon()),
+                store.apply(spend("poor", &format!("p{round}"), 1), soon()),
+            ];
+            let [a, b, fresh, poor] = futures::future::join_all(calls).await.try_into().unwrap();
+            expected -= 17;
+            for answer in [a, b] {
+                assert!(!operation(answer).1, "round {round}: it is the caller's first call");
+            }
+            assert_eq!(left(fresh), 5);
+            let refusal = Denied::InsufficientCredits { available: 0, required: 1 };
+            assert_eq!(poor, Err(ApplyError::Denied(refusal)));
+            assert_eq!(book.available("user_1").await, expected, "round {round}");
+            cuts += usize::from(trigger.has_fired());
+            store.drain().await;
+        }
+    }
+    assert!(cuts >= 30, "the proxy cut {cuts} of {round} times");
+    book.verify("user_1").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_longer_than_the_deadline_is_no_refusal() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "g", 10)).await.unwrap();
+    let (proxy, url) = Proxy::for_url(book.database.url()).await;
+    proxy.refuse();
+    let store = open(&url);
+    let deadline = Instant::now() + Duration::from_millis(300);
+    assert_eq!(store.apply(spend("user_1", "s", 3), deadline).await, Err(ApplyError::Unavailable));
+    proxy.admit();
+    assert_eq!(left(store.apply(spend("user_1", "s", 3), soon()).await), 7);
+    book.verify("user_1").await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_never_comes_is_an_unknown_outcome_until_it_is_asked_again() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "g", 10)).await.unwrap();
+    let (proxy, url) = Proxy::for_url(book.database.url()).await;
+    let store = open(&url);
+    // The connection is up before the fault, so that the fault hits the batch.
+    assert_eq!(left(store.apply(spend("user_1", "warm", 1), soon()).await), 9);
+    let trigger = proxy.inject(Fault::at_commit(Moment::AfterReply));
+    proxy.refuse();
+    let deadline = Instant::now() + Duration::from_millis(600);
+    let answer = store.apply(spend("user_1", "s", 3), deadline).await;
+    assert!(trigger.has_fired());
+    assert_eq!(answer, Err(ApplyError::OutcomeUnknown));
+    proxy.admit();
+    let (_, replayed) = operation(store.apply(spend("user_1", "s", 3), soon()).await);
+    assert!(replayed, "the first call had been applied");
+    assert_eq!(book.available("user_1").await, 6);
+    book.verify("user_1").await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_a_drained_store_takes_nothing_new() {
+    let book = Book::new().await;
+    let (proxy, url) = Proxy::for_url(book.database.url()).await;
+    proxy.refuse();
+    let store = open(&url);
+    let deadline = Instant::now() + Duration::from_millis(400);
+    let calls = (0..4000).map(|n| store.apply(grant("user_1", &format!("g{n}"), 1), deadline));
+    let answers = futures::future::join_all(calls).await;
+    let overloaded = answers.iter().filter(|answer| **answer == Err(ApplyError::Overloaded)).count();
+    assert!(overloaded > 2000, "{overloaded}");
+    proxy.admit();
+    assert_eq!(left(store.apply(grant("user_1", "g", 1), soon()).await), 1);
+    store.drain().await;
+    assert_eq!(store.apply(grant("user_1", "h", 1), soon()).await, Err(ApplyError::Stopping));
+    book.verify("user_1").await;
+}

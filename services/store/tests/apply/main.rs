@@ -1,0 +1,10 @@
+//! `apply` on a real PostgreSQL: what it writes, what it refuses, whom it makes wait, and what it says when
+//! connections die.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
+
+mod book;
+mod faults;
+mod races;
+mod replays;
+mod rules;
+mod stripe_events;
