@@ -4,6 +4,11 @@
 //!
 //! The interleavings are driven by one task, step by step, so a seed always gives the same one.
 #![allow(clippy::disallowed_methods, reason = "tests write rows that the checked statements never would")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "helpers of a test: they may panic, nobody else sees them"
+)]
 
 #[path = "tail/checker.rs"]
 mod checker;
@@ -133,7 +138,7 @@ async fn writers_that_wait_for_locks_are_delivered_dense_and_in_order() {
             last = version;
         }
     }
-    let committed = (0..WRITERS * TRANSACTIONS).filter(|n| (n % TRANSACTIONS) % 7 != 0).count();
+    let committed = (0..WRITERS * TRANSACTIONS).filter(|n| !(n % TRANSACTIONS).is_multiple_of(7)).count();
     assert_eq!(usize::try_from(last).unwrap(), committed);
 }
 
@@ -192,7 +197,20 @@ async fn rows_of_a_dump_are_found_dropped_and_raise_the_epoch_once() {
     assert_eq!(again.epoch(), 2);
 }
 
-/// The slot after the current, and the slot length in use.
+#[tokio::test]
+async fn a_standby_is_refused() {
+    let cluster = harness::cluster();
+    let database = harness::database_on(&cluster).await;
+    let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
+    let directory: String =
+        sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut admin).await.unwrap();
+    cluster.kill().unwrap();
+    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").unwrap();
+    cluster.start_again().unwrap();
+    assert!(matches!(Tail::connect(&options(&database)).await, Err(TailError::Standby)));
+}
+
+/// The slot after the current.
 async fn oldest_slot(writer: &mut PgConnection) -> i16 {
     sqlx::query_scalar(
         "select ((floor(extract(epoch from clock_timestamp()) / slot_seconds)::bigint + 1) % 16)::smallint \

@@ -15,13 +15,19 @@ pub enum Fault {
 }
 
 /// Compares deliveries with commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checker {
     committed: BTreeMap<String, i64>,
     delivered: BTreeMap<String, i64>,
 }
 
 impl Checker {
+    /// Nothing is committed yet. Deliveries of other accounts are not looked at.
+    pub fn new(accounts: &[String]) -> Self {
+        let committed = accounts.iter().map(|account| (account.clone(), 0)).collect();
+        Self { committed, delivered: BTreeMap::new() }
+    }
+
     /// A transaction committed these last versions.
     pub fn commit(&mut self, versions: BTreeMap<String, i64>) {
         self.committed.extend(versions);

@@ -50,14 +50,15 @@ pub struct Interleaving<'a> {
 
 impl<'a> Interleaving<'a> {
     pub fn new(stage: &'a mut Stage, seed: u64) -> Self {
+        let accounts: Vec<String> = (0..ACCOUNTS).map(|n| format!("seed{seed}/{n}")).collect();
         Self {
             stage,
             random: StdRng::seed_from_u64(seed),
             seed,
-            accounts: (0..ACCOUNTS).map(|n| format!("seed{seed}/{n}")).collect(),
+            checker: Checker::new(&accounts),
+            accounts,
             open: (0..WRITERS).map(|_| None).collect(),
             steps_left: STEPS,
-            checker: Checker::default(),
         }
     }
 
