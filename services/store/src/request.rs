@@ -6,6 +6,7 @@ use crate::stripe_event::{Checkout, StripeEvent};
 
 /// One wish. Everything in a request belongs to one account.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one")]
 pub enum Request {
     /// A command with an idempotency key.
     Command(Command),

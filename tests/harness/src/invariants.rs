@@ -87,10 +87,11 @@ const CHECKS: [(&str, &str); 10] = [
 ///
 /// # Panics
 /// When one does not hold, with its name and some offenders; when the database cannot be read.
-#[expect(clippy::disallowed_methods, reason = "the checks are independent of the store's checked queries")]
 pub async fn assert_invariants(pool: &PgPool) {
     for (name, offenders) in CHECKS {
-        let text = format!("select coalesce(string_agg(x::text, ', '), '') from (select * from ({offenders}) y limit 5) x");
+        let text = format!(
+            "select coalesce(string_agg(x::text, ', '), '') from (select * from ({offenders}) y limit 5) x"
+        );
         let query = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(text));
         let found = query.fetch_one(pool).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(found.is_empty(), "{name}: {found}");
