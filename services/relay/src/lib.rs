@@ -1,1 +1,36 @@
-//! placeholder
+//! From committed changes to streams: the relay follows the outbox, the hub hands each change to those who watch
+//! its balance, and a subscription turns what one reader asked for into ordered messages.
+//!
+//! Promises, for one subscription (numbers of docs/api.md, WatchCredits):
+//! 1 versions of a balance come in order, without a gap; 2 none twice; 3 nothing is skipped silently: a jump is
+//! a Snapshot with its reason; 4 whole operations only; 5 resumable from a version; 6 a bookmark passes through
+//! the queue of the events, and bookmarks stop while the source is stale; 7 `in_sync` means at least as new as
+//! the request; 8 a history that is not the reader's shows as a Snapshot, never as a silent mismatch.
+//!
+//! Stateless: there is no cursor to keep. Order, gaps and duplicates are decided by the dense version and the
+//! entry hash of each balance; the journal, which is permanent, has everything that was missed. Start with
+//! `subscription.rs`; `follow.rs` is the source.
+//!
+//! Must not know: gRPC, who the reader is, and what an event says.
+
+mod error;
+mod event;
+mod follow;
+mod heads;
+mod hub;
+mod limits;
+mod mailbox;
+mod pause;
+mod progress;
+mod relay;
+mod retention;
+mod subscription;
+mod wait;
+mod wake;
+
+pub use error::{SubscribeError, SubscriptionError, WaitError};
+pub use event::Event;
+pub use limits::*;
+pub use progress::Health;
+pub use relay::{Relay, RelayOptions, WakeUps};
+pub use subscription::{Message, SnapshotReason, Subscription, Target};

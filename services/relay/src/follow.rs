@@ -1,0 +1,130 @@
+//! The follower: one task per process that polls the outbox tail and fills the hub's queues.
+//!
+//! Every way in which the tail can end (lost connection, overflow, a poll that hangs, a stall, a restored
+//! database) leads to one place: a new connection starts from now, and *then* every watched balance is compared
+//! with the journal. Polls are woken by hints and happen without them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::Store;
+use store::tail::{Tail, TailError};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::limits::{CONNECT_TIMEOUT, MIN_POLL_GAP, POLL_ONLY, POLL_TIMEOUT, SAFETY_POLL, STALL_AFTER};
+use crate::pause::Pause;
+use crate::progress::Progress;
+use crate::wake::Hints;
+
+/// What the follower needs.
+pub(crate) struct Follower {
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) hints: watch::Receiver<Hints>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Why the tail is opened anew.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("no poll for {0:?}")]
+    Stalled(Duration),
+}
+
+impl Follower {
+    /// Follows until shutdown.
+    pub(crate) async fn run(mut self) {
+        let mut pause = Pause::default();
+        let shutdown = self.shutdown.clone();
+        loop {
+            let ended = tokio::select! {
+                ended = self.follow(&mut pause) => ended,
+                () = shutdown.cancelled() => return,
+            };
+            match &ended {
+                // The database is well; the journal has the rest.
+                Ended::Tail(TailError::Overflow) | Ended::Stalled(_) => {
+                    tracing::info!(reason = %ended, "the outbox tail jumps to now");
+                    continue;
+                }
+                _ => tracing::warn!(error = &ended as &dyn std::error::Error, "the outbox tail was lost"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause.next()) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// One connection's life.
+    async fn follow(&mut self, pause: &mut Pause) -> Ended {
+        let mut tail = match timeout(CONNECT_TIMEOUT, Tail::connect(self.store.connect_options())).await {
+            Ok(Ok(tail)) => tail,
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return Ended::Timeout(CONNECT_TIMEOUT),
+        };
+        if tail.was_restored() {
+            tracing::warn!(
+                epoch = tail.epoch(),
+                "the database was restored from a dump; a new stream epoch begins"
+            );
+        }
+        // After the tail's first snapshot: what is committed from here on will be polled, so whatever the
+        // streams read now joins up with it. Before the first poll: no bookmark may overtake it.
+        self.hub.recheck_all(Instant::now());
+        self.progress.send_modify(|progress| {
+            progress.epoch = tail.epoch();
+            progress.connections = progress.connections.wrapping_add(1);
+        });
+        let mut committed = self.store.committed();
+        let mut last = Instant::now();
+        loop {
+            committed.borrow_and_update();
+            self.hints.borrow_and_update();
+            let began = Instant::now();
+            let silence = began.saturating_duration_since(last);
+            if silence > STALL_AFTER {
+                return Ended::Stalled(silence);
+            }
+            last = began;
+            tail = match self.poll(tail, began).await {
+                Ok(tail) => tail,
+                Err(ended) => return ended,
+            };
+            pause.reset();
+            self.wait(began, &mut committed).await;
+        }
+    }
+
+    /// One poll: rows into the queues, then the progress that vouches for them.
+    async fn poll(&self, tail: Tail, began: Instant) -> Result<Tail, Ended> {
+        let mut name = String::new();
+        let polled = tail.poll(|account, unit| self.hub.is_watched(&mut name, account, unit));
+        let Ok(polled) = timeout(POLL_TIMEOUT, polled).await else {
+            return Err(Ended::Timeout(POLL_TIMEOUT));
+        };
+        let (tail, rows) = polled?;
+        self.hub.deliver(rows, Instant::now());
+        self.progress.send_modify(|progress| progress.polled_at = Some(began));
+        Ok(tail)
+    }
+
+    /// Until the next poll is worth it: a commit here, a hint from elsewhere, or the time is up.
+    async fn wait(&mut self, began: Instant, committed: &mut watch::Receiver<u64>) {
+        sleep_until(began + MIN_POLL_GAP).await;
+        let longest = if self.hints.borrow().are_heard { SAFETY_POLL } else { POLL_ONLY };
+        tokio::select! {
+            Ok(()) = committed.changed() => {}
+            Ok(()) = self.hints.changed() => {}
+            () = sleep_until(began + longest) => {}
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! One reader's stream: attach, catch up, then live.
+//!
+//! | step of [`Subscription::next`] | what it settles |
+//! | --- | --- |
+//! | 1 outgoing | what is ready goes out first |
+//! | 2 missed | targets whose events the queue dropped, or all after a reconnect, must be compared |
+//! | 3 mark | a due bookmark is put behind everything that is queued |
+//! | 4 compare (`watched.rs`) | heads of these targets are read: a Snapshot, or a part of the journal is missing |
+//! | 5 fill (`journal.rs`) | one page of the journal |
+//! | 6 queue | live changes; a jump sends the target back to 4 |
+//!
+//! Subscribe, then read: the queue takes changes from the moment of subscribing, so what is read later and what
+//! is queued overlap and never gap. Overlap is dropped by version *and* hash. Attach, overflow, reconnect and a
+//! jump in versions are one procedure: compare with the journal, fill, go on with the queue.
+//!
+//! [`Subscription::next`] may be dropped at any await without losing anything.
+
+mod journal;
+mod watched;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{AccountId, EntryHash, Unit};
+use futures::Stream;
+use store::{StoreError, StoredBalance};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::journal::Journal;
+use self::journal::Page;
+use self::watched::{Arrival, Comparison, Watched};
+use crate::error::SubscriptionError;
+use crate::event::{Batch, Event};
+use crate::heads::{Heads, NoHeads, Wanted};
+use crate::hub::Watch;
+use crate::mailbox::Item;
+use crate::pause::Pause;
+use crate::progress::Progress;
+
+/// One balance to watch, and where to go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Whose balance.
+    pub account: AccountId,
+    /// Which unit of it.
+    pub unit: Unit,
+    /// The last version that the reader has, ≥ 0. None: a Snapshot comes first. 0: every change from version 1.
+    pub after_version: Option<i64>,
+    /// The entry hash of `after_version`, when the reader knows it. Without a version it means nothing.
+    pub after_hash: Option<EntryHash>,
+}
+
+/// Why a Snapshot was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SnapshotReason {
+    /// The reader asked for one.
+    Initial,
+    /// The reader is further behind than changes are sent for.
+    ResetTooOld,
+    /// What the reader has is not in the journal.
+    ResetDiverged,
+    /// Changes in between were left out, as the reader asked.
+    Conflated,
+}
+
+/// One message of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// The whole state of one balance; replaces what the reader has of it. Zero at version 0 without entries.
+    Snapshot {
+        /// The balance.
+        balance: StoredBalance,
+        /// Why.
+        reason: SnapshotReason,
+    },
+    /// What happened to one balance since the message before: whole operations. (After a resume from within an
+    /// operation, the first holds the rest of it.)
+    Changes {
+        /// Whose balance.
+        account: AccountId,
+        /// Which unit of it.
+        unit: Unit,
+        /// At least one; consecutive versions.
+        events: Vec<Arc<Event>>,
+    },
+    /// Everything that was committed up to `source_lag` ago was sent before this.
+    Bookmark {
+        /// Every target is at least as new as it was when the request came.
+        in_sync: bool,
+        /// How far the stream may lie behind the database.
+        source_lag: Duration,
+    },
+}
+
+/// What a subscription draws from.
+pub(crate) struct Sources {
+    pub(crate) heads: Heads,
+    pub(crate) journal: Journal,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) shutdown: CancellationToken,
+    /// Its place among the process's streams.
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+/// When bookmarks are due.
+struct Bookmarks {
+    interval: Duration,
+    due_at: Instant,
+    subscribed_at: Instant,
+    /// `in_sync` was sent.
+    synced: bool,
+    /// Out of the queue, on its way to the reader.
+    held: Option<Instant>,
+}
+
+/// A stream of messages for one reader. Dropping it ends it.
+pub struct Subscription {
+    watch: Watch,
+    sources: Sources,
+    targets: Vec<Watched>,
+    bookmarks: Bookmarks,
+    /// Targets to be compared with their heads.
+    pending: BTreeSet<usize>,
+    /// Targets to be filled from the journal, up to a version.
+    behind: VecDeque<(usize, i64)>,
+    /// Targets that dropped an old event which nothing newer has confirmed yet.
+    doubtful: BTreeSet<usize>,
+    outgoing: VecDeque<Message>,
+    pause: Pause,
+    has_ended: bool,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("targets", &self.targets.len()).finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    pub(crate) fn new(watch: Watch, targets: Vec<Target>, interval: Duration, sources: Sources) -> Self {
+        let now = Instant::now();
+        Self {
+            watch,
+            sources,
+            pending: (0..targets.len()).collect(),
+            targets: targets.into_iter().map(Watched::new).collect(),
+            bookmarks: Bookmarks {
+                interval,
+                due_at: now + interval,
+                subscribed_at: now,
+                synced: false,
+                held: None,
+            },
+            behind: VecDeque::new(),
+            doubtful: BTreeSet::new(),
+            outgoing: VecDeque::new(),
+            pause: Pause::default(),
+            has_ended: false,
+        }
+    }
+
+    /// The next message, an error once, then None.
+    ///
+    /// # Errors
+    /// [`SubscriptionError`]: the stream has ended; the reader may resume with a new one.
+    pub async fn next(&mut self) -> Option<Result<Message, SubscriptionError>> {
+        if self.has_ended {
+            return None;
+        }
+        let Some(mut reading) = self.watch.mailbox.begin_reading(Instant::now()) else {
+            self.has_ended = true;
+            return Some(Err(SubscriptionError::SlowReader));
+        };
+        let next = self.advance().await;
+        self.has_ended = next.is_err();
+        reading.owes_more = !(self.outgoing.is_empty() && self.pending.is_empty() && self.behind.is_empty());
+        Some(next)
+    }
+
+    /// As a stream of messages.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Message, SubscriptionError>> + Send {
+        futures::stream::unfold(self, |mut subscription| async {
+            subscription.next().await.map(|next| (next, subscription))
+        })
+    }
+
+    async fn advance(&mut self) -> Result<Message, SubscriptionError> {
+        loop {
+            if let Some(message) = self.outgoing.pop_front() {
+                return Ok(message);
+            }
+            if self.sources.shutdown.is_cancelled() {
+                return Err(SubscriptionError::Stopping);
+            }
+            self.take_missed();
+            self.queue_mark_when_due();
+            if !self.pending.is_empty() {
+                self.compare_pending().await?;
+            } else if let Some((target, goal)) = self.behind.front().copied() {
+                self.fill(target, goal).await?;
+            } else if let Some(polled_at) = self.bookmarks.held {
+                if self.doubtful.is_empty() {
+                    return Ok(self.bookmark(polled_at));
+                }
+                self.pending.append(&mut self.doubtful);
+            } else {
+                match self.watch.mailbox.pop() {
+                    Some(Item::Changes(target, batch)) => self.arrive(target, &batch),
+                    Some(Item::Mark(polled_at)) => self.bookmarks.held = Some(polled_at),
+                    None if self.doubtful.is_empty() => self.wait().await,
+                    None => self.pending.append(&mut self.doubtful),
+                }
+            }
+        }
+    }
+
+    fn take_missed(&mut self) {
+        let missed = self.watch.mailbox.take_missed();
+        if missed.all {
+            self.pending = (0..self.targets.len()).collect();
+        } else {
+            self.pending.extend(missed.targets);
+        }
+    }
+
+    /// A due bookmark goes behind everything that is queued, with the last poll whose rows were queued before
+    /// this call. While the source is stale there is none.
+    fn queue_mark_when_due(&mut self) {
+        if self.bookmarks.held.is_some() || self.watch.mailbox.has_mark() {
+            return;
+        }
+        let now = Instant::now();
+        // Read before the mark is queued: what it vouches for is in the queue then.
+        let progress = *self.sources.progress.borrow_and_update();
+        let Some(polled_at) = progress.fresh_poll(now) else { return };
+        let brings_sync = !self.bookmarks.synced && polled_at > self.bookmarks.subscribed_at;
+        if brings_sync || now >= self.bookmarks.due_at {
+            self.watch.mailbox.push_mark(polled_at);
+        }
+    }
+
+    /// Nothing was skipped up to this bookmark: no target waits for the journal, none is in doubt.
+    fn bookmark(&mut self, polled_at: Instant) -> Message {
+        let now = Instant::now();
+        let in_sync = self.bookmarks.synced || polled_at > self.bookmarks.subscribed_at;
+        self.bookmarks.held = None;
+        self.bookmarks.synced = in_sync;
+        self.bookmarks.due_at = now + self.bookmarks.interval;
+        Message::Bookmark { in_sync, source_lag: now.saturating_duration_since(polled_at) }
+    }
+
+    fn arrive(&mut self, target: usize, batch: &Batch) {
+        let Some(watched) = self.targets.get_mut(target) else { return };
+        match watched.arrive(batch, self.doubtful.contains(&target)) {
+            Arrival::Send(events) => {
+                self.doubtful.remove(&target);
+                self.outgoing.push_back(watched.changes(events));
+            }
+            Arrival::Known => {
+                self.doubtful.remove(&target);
+            }
+            Arrival::Old => {
+                self.doubtful.insert(target);
+            }
+            Arrival::Unclear => {
+                self.doubtful.remove(&target);
+                self.pending.insert(target);
+            }
+        }
+    }
+
+    /// Reads the heads of all pending targets and decides for each.
+    async fn compare_pending(&mut self) -> Result<(), SubscriptionError> {
+        let asked: Vec<usize> = self.pending.iter().copied().collect();
+        let wanted: Vec<Wanted> =
+            asked.iter().filter_map(|target| self.targets.get(*target)).map(Watched::wanted).collect();
+        let heads = match self.sources.heads.read(wanted).await {
+            Ok(heads) => heads,
+            Err(NoHeads::Stopping) => return Err(SubscriptionError::Stopping),
+            Err(NoHeads::Store(error)) => return self.try_later(error).await,
+        };
+        self.pause.reset();
+        for (target, head) in asked.into_iter().zip(heads) {
+            let Some(watched) = self.targets.get_mut(target) else { continue };
+            self.behind.retain(|(other, _)| *other != target);
+            match watched.compare(&head) {
+                Comparison::Level => {}
+                Comparison::Behind(goal) => self.behind.push_back((target, goal)),
+                Comparison::Snapshot(reason) => {
+                    self.outgoing.push_back(Message::Snapshot { balance: head.balance, reason });
+                }
+            }
+            self.pending.remove(&target);
+        }
+        Ok(())
+    }
+
+    /// Sends one page of the journal of a target that is behind.
+    async fn fill(&mut self, target: usize, goal: i64) -> Result<(), SubscriptionError> {
+        let Some(watched) = self.targets.get_mut(target) else { return Ok(()) };
+        match self.sources.journal.page(watched).await {
+            Ok(Page::Events(messages)) => {
+                for events in messages {
+                    watched.advance(&events);
+                    self.outgoing.push_back(watched.changes(events));
+                }
+                if watched.version() >= goal {
+                    self.behind.pop_front();
+                }
+                self.pause.reset();
+                Ok(())
+            }
+            // It was there a moment ago: another history, or a server that is restarting. Look again.
+            Ok(Page::Broken) => {
+                self.behind.pop_front();
+                self.pending.insert(target);
+                self.sleep().await;
+                Ok(())
+            }
+            Err(error) => self.try_later(Arc::new(error)).await,
+        }
+    }
+
+    /// A lost connection is not the reader's business: bookmarks stop, and the stream goes on when it is back.
+    async fn try_later(&mut self, error: Arc<StoreError>) -> Result<(), SubscriptionError> {
+        if !error.is_transient() {
+            return Err(SubscriptionError::Store(error));
+        }
+        self.sleep().await;
+        Ok(())
+    }
+
+    async fn sleep(&mut self) {
+        let pause = self.pause.next();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.sources.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Until the queue has something, a bookmark is due, or (when one is due but the source is behind) the
+    /// source has moved.
+    async fn wait(&mut self) {
+        let has_mark = self.watch.mailbox.has_mark();
+        let is_due = Instant::now() >= self.bookmarks.due_at;
+        let waits_for_source = !has_mark && (is_due || !self.bookmarks.synced);
+        let progress = &mut self.sources.progress;
+        tokio::select! {
+            () = self.watch.mailbox.changed() => {}
+            () = self.sources.shutdown.cancelled() => {}
+            () = sleep_until(self.bookmarks.due_at), if !is_due => {}
+            Ok(()) = progress.changed(), if waits_for_source => {}
+        }
+    }
+}
