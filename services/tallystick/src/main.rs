@@ -1,2 +1,43 @@
-//! The tallystick program.
-fn main() {}
+//! The tallystick program: one binary for the services, the operator and the developer.
+//!
+//! Promises: standard output carries only what a command is for (the ready line, its table or its JSON); logs, hints
+//! and errors go to standard error; the exit code is 0 (done), 1 (refused or failed) or 2 (used or configured
+//! wrongly). Must not know: any rule about credits, SQL, or how a signature is made.
+
+mod cli;
+mod client;
+mod clock;
+mod command;
+mod error;
+mod output;
+mod process;
+mod settings;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.command.wants_json();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::failure::report(&error, json);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), error::Error> {
+    telemetry::start(&cli.log, cli.command.default_log_filter())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(error::Error::io("start the runtime"))?;
+    let outcome = runtime.block_on(cli.command.run());
+    // A task that hangs in a blocking call must not keep the process alive beyond its work.
+    runtime.shutdown_background();
+    outcome
+}

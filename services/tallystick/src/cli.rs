@@ -1,0 +1,157 @@
+//! The command line: every command, its place and its help.
+
+use clap::{Parser, Subcommand};
+
+use crate::command::{balance, dev, grant, key, migrate, serve, simulate, spend, watch};
+use crate::error::Error;
+use crate::telemetry::LogArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  tallystick dev                                  everything on this machine
+  tallystick watch user_1                         follow a balance, in another terminal
+  tallystick simulate checkout --account user_1 --pack starter
+                                                  deliver the event of a paid checkout
+  tallystick spend user_1 30 --reference job_17   use credits
+  tallystick balance user_1 --json                read a balance
+
+Exit codes:
+  0  done
+  1  refused by the service, or failed
+  2  used or configured wrongly
+
+A setting that shows a variable [env: …] can be set by it; the flag wins.";
+
+/// Prepaid credits for SaaS: Stripe webhooks in, gRPC out, balances live.
+#[derive(Debug, Parser)]
+#[command(name = "tallystick", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine, for development
+    Dev(dev::DevArgs),
+    /// Run roles of the service
+    Serve(Box<serve::ServeArgs>),
+    /// Bring a database's schema up to date
+    Migrate(migrate::MigrateArgs),
+    /// Deliver simulated Stripe events to a running edge
+    #[command(subcommand)]
+    Simulate(simulate::Simulate),
+    /// Put credits into a balance
+    Grant(Box<grant::GrantArgs>),
+    /// Take credits from a balance
+    Spend(Box<spend::SpendArgs>),
+    /// Read a balance
+    Balance(balance::BalanceArgs),
+    /// Follow balances live
+    Watch(watch::WatchArgs),
+    /// Make API keys
+    #[command(subcommand)]
+    Key(key::Key),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Error`], to be shown to the user.
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        match self {
+            Self::Dev(args) => dev::run(args).await,
+            Self::Serve(args) => serve::run(*args).await,
+            Self::Migrate(args) => migrate::run(&args).await,
+            Self::Simulate(simulate::Simulate::Checkout(args)) => simulate::run(&args).await,
+            Self::Grant(args) => grant::run(*args).await,
+            Self::Spend(args) => spend::run(*args).await,
+            Self::Balance(args) => balance::run(args).await,
+            Self::Watch(args) => watch::run(args).await,
+            Self::Key(key::Key::New(args)) => key::run(&args),
+        }
+    }
+
+    /// Whether its user is a program, which wants errors as JSON too.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) | Self::Key(_) => false,
+            Self::Simulate(simulate::Simulate::Checkout(args)) => args.json,
+            Self::Grant(args) => args.client.json,
+            Self::Spend(args) => args.client.json,
+            Self::Balance(args) => args.client.json,
+            Self::Watch(args) => args.client.json,
+        }
+    }
+
+    /// Services tell what they do; client commands speak up only when something is wrong.
+    pub(crate) fn default_log_filter(&self) -> &'static str {
+        match self {
+            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) => "info",
+            _ => "warn",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&command);
+    }
+
+    #[test]
+    fn a_negative_amount_reaches_the_service_which_names_the_field() {
+        let cli = Cli::try_parse_from(["tallystick", "grant", "user_1", "-5"]).unwrap();
+        let Command::Grant(args) = cli.command else { panic!("another command") };
+        assert_eq!(args.amount, -5);
+    }
+
+    #[test]
+    fn an_amount_that_is_no_64_bit_integer_is_a_usage_error_that_names_it() {
+        for amount in ["99999999999999999999", "1.5", "ten", ""] {
+            let error = Cli::try_parse_from(["tallystick", "spend", "user_1", amount]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{amount}");
+            assert!(error.to_string().contains("<AMOUNT>"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_of_the_environment_is_shown_in_the_help() {
+        fn check(command: &clap::Command) {
+            let secret = |name: &str| {
+                ["SECRET", "KEY", "DATABASE_URL"].iter().any(|word| name.contains(word))
+                    && !name.ends_with("_FILE")
+            };
+            for argument in command.get_arguments() {
+                let name =
+                    argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                assert!(!secret(&name) || argument.is_hide_env_values_set(), "{name}");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

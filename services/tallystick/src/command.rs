@@ -1,0 +1,11 @@
+//! The commands, one a file: its arguments, its help, and what it does.
+
+pub(crate) mod balance;
+pub(crate) mod dev;
+pub(crate) mod grant;
+pub(crate) mod key;
+pub(crate) mod migrate;
+pub(crate) mod serve;
+pub(crate) mod simulate;
+pub(crate) mod spend;
+pub(crate) mod watch;

@@ -1,0 +1,85 @@
+//! Messages of the API as JSON: the ProtoJSON mapping with the field names of the proto files, fields without a value
+//! of their own included, and 64-bit integers as numbers, since no amount reaches 2^53.
+
+use std::sync::OnceLock;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+
+const PACKAGE: &str = "tallystick.credits.v1";
+
+/// One line of JSON. `name` is the message's name in package `tallystick.credits.v1`, such as `Balance`.
+///
+/// Falls back to `null` for a name that the package does not have, which a test rules out.
+pub(crate) fn encode(name: &str, message: &impl Message) -> String {
+    let full = format!("{PACKAGE}.{name}");
+    let Some(descriptor) = pool().and_then(|pool| pool.get_message_by_name(&full)) else {
+        return "null".to_owned();
+    };
+    let options = SerializeOptions::new()
+        .stringify_64_bit_integers(false)
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
+    let mut line = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut line);
+    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
+    match dynamic.map(|dynamic| dynamic.serialize_with_options(&mut serializer, &options)) {
+        Ok(Ok(())) => String::from_utf8(line).unwrap_or_else(|_| "null".to_owned()),
+        _ => "null".to_owned(),
+    }
+}
+
+fn pool() -> Option<&'static DescriptorPool> {
+    static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).ok()).as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1::watch_credits_response::Event;
+    use proto::v1::{
+        Balance, Changes, Entry, EntryKind, GetBalanceResponse, GrantCreditsResponse, SpendCreditsResponse,
+        WatchCreditsResponse,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn numbers_stay_numbers_and_fields_keep_their_names_and_zeros() {
+        let balance = Balance {
+            account_id: "user_1".to_owned(),
+            unit: "credits".to_owned(),
+            available: 8_999_999_999_999_999,
+            version: 1,
+            ..Balance::default()
+        };
+        let shown = value(&encode("GetBalanceResponse", &GetBalanceResponse { balance: Some(balance) }));
+        let expected = json!({ "balance": { "account_id": "user_1", "unit": "credits",
+            "available": 8_999_999_999_999_999_i64, "held": 0, "scheduled": 0, "debt": 0, "version": 1,
+            "entry_hash": "" } });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_stream_message_is_one_line_named_by_its_kind() {
+        let entry = Entry { kind: EntryKind::Spend.into(), available_delta: -30, ..Entry::default() };
+        let changes = Changes { entries: vec![entry], ..Changes::default() };
+        let message = WatchCreditsResponse { event: Some(Event::Changes(changes)) };
+        let line = encode("WatchCreditsResponse", &message);
+        assert!(!line.contains('\n'));
+        let entry = value(&line)["changes"]["entries"][0].clone();
+        assert_eq!((&entry["kind"], &entry["available_delta"]), (&json!("ENTRY_KIND_SPEND"), &json!(-30)));
+    }
+
+    #[test]
+    fn every_name_in_use_is_a_message() {
+        assert_ne!(encode("GrantCreditsResponse", &GrantCreditsResponse::default()), "null");
+        assert_ne!(encode("SpendCreditsResponse", &SpendCreditsResponse::default()), "null");
+        assert_ne!(encode("Error", &proto::v1::Error::default()), "null");
+    }
+}

@@ -1,0 +1,286 @@
+//! A process from its listeners to its end.
+//!
+//! | phase | what happens |
+//! | --- | --- |
+//! | start | store, relay, gRPC server, edge, operations listener; each role is a task |
+//! | ready | every check of `/readyz` holds: the ready line is printed, once |
+//! | serve | until a signal, or until a role ends by itself, which is a failure |
+//! | drain | readiness fails; the edge answers what it has; streams are told to end, calls are answered; the relay ends; queued commands are finished; the operations listener ends last |
+//!
+//! The drain keeps within the grace time whatever clients do: each phase has its share, and what is late is cut.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use credits::{Authentication, Limits, ServerConfig, UnitPolicy};
+use edge::{ApiKey, EdgeConfig, EdgeLimits};
+use futures::future::select_all;
+use relay::{Relay, RelayOptions};
+use signature::Secrets;
+use store::{Store, StoreOptions};
+use stripe::Catalogue;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::clock;
+use crate::error::Error;
+use crate::process::vitals::Vitals;
+use crate::process::{ReadyLine, Stop, http, ops};
+use crate::settings::listen::Bound;
+
+/// How often readiness is looked at until it is there for the first time.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+/// How often a process that is not ready yet says why.
+const WAITING_LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a process runs.
+pub(crate) struct Plan {
+    /// The credits role, and where it listens.
+    pub(crate) credits: Option<(Bound, CreditsRole)>,
+    /// The edge role, and where it listens.
+    pub(crate) edge: Option<(Bound, EdgeRole)>,
+    /// The operations listener.
+    pub(crate) ops: Bound,
+    /// How long the end may take.
+    pub(crate) grace: Duration,
+    /// What the ready line of `dev` tells besides addresses.
+    pub(crate) told: Option<Told>,
+}
+
+/// The database and the secret that `dev` tells its user.
+pub(crate) struct Told {
+    pub(crate) database_url: String,
+    pub(crate) webhook_secret: &'static str,
+}
+
+/// The credits role.
+pub(crate) struct CreditsRole {
+    pub(crate) database_url: String,
+    pub(crate) lanes: u32,
+    pub(crate) read_connections: u32,
+    pub(crate) sandbox: bool,
+    pub(crate) authentication: Authentication,
+    pub(crate) units: UnitPolicy,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) livemode: bool,
+    /// With them the signatures that the edge has checked are checked again.
+    pub(crate) secrets: Option<Secrets>,
+}
+
+/// The edge role.
+pub(crate) struct EdgeRole {
+    pub(crate) secrets: Secrets,
+    /// Its key for the credits role.
+    pub(crate) api_key: Option<ApiKey>,
+    /// Where the credits role is.
+    pub(crate) credits: Endpoint,
+    /// Whether that is another process.
+    pub(crate) is_remote: bool,
+}
+
+/// A role that runs.
+struct Running {
+    name: &'static str,
+    stop: CancellationToken,
+    /// The part of the grace time that it may take to end, in percent.
+    share: u32,
+    task: JoinHandle<Result<(), String>>,
+}
+
+/// A process that runs.
+struct Service {
+    /// In the order in which they end.
+    roles: Vec<Running>,
+    ops: Running,
+    ledger: Option<(Store, Relay, CancellationToken)>,
+    vitals: Vitals,
+}
+
+/// Runs a process until it is told to stop.
+///
+/// # Errors
+/// [`Error::Role`] when a role cannot start or ends by itself, [`Error::Io`].
+pub(crate) async fn run(plan: Plan, stop: &Stop) -> Result<(), Error> {
+    let grace = plan.grace;
+    let (service, line) = Service::start(plan)?;
+    let mut service = service;
+    let ended = tokio::select! {
+        () = stop.asked() => Ok(()),
+        ended = service.serve(&line) => ended,
+    };
+    service.drain(grace).await;
+    ended
+}
+
+impl Service {
+    fn start(plan: Plan) -> Result<(Self, ReadyLine), Error> {
+        let mut line = ReadyLine::new(plan.ops.addr);
+        let mut vitals = Vitals { ledger: None, credits: None, draining: CancellationToken::new() };
+        let (mut roles, mut ledger) = (Vec::new(), None);
+        if let Some((bound, role)) = plan.edge {
+            line.edge = Some(bound.addr);
+            let channel = role.credits.connect_lazy();
+            vitals.credits = role.is_remote.then(|| channel.clone());
+            roles.push(edge_role(bound, role, channel));
+        }
+        if let Some((bound, role)) = plan.credits {
+            line.grpc = Some(bound.addr);
+            let store = open(&role)?;
+            let relay_stop = CancellationToken::new();
+            let relay = Relay::spawn(store.clone(), RelayOptions::default(), relay_stop.clone());
+            vitals.ledger = Some((store.clone(), relay.clone()));
+            roles.push(credits_role(bound, role, store.clone(), relay.clone(), plan.grace));
+            ledger = Some((store, relay, relay_stop));
+        }
+        if let Some(told) = plan.told {
+            line.database_url = Some(told.database_url);
+            line.webhook_secret = Some(told.webhook_secret);
+        }
+        let (listener, routes) = (plan.ops.listener, ops::router(vitals.clone()));
+        let ops = spawn("operations", 5, |stop| async move {
+            http::serve(listener, routes, stop).await;
+            Ok(())
+        });
+        Ok((Self { roles, ops, ledger, vitals }, line))
+    }
+
+    /// Prints the ready line when it is true, then waits for a role that ends by itself.
+    async fn serve(&mut self, line: &ReadyLine) -> Result<(), Error> {
+        let vitals = self.vitals.clone();
+        let become_ready = async {
+            until_ready(&vitals).await;
+            line.print()
+        };
+        let ended = self.ended();
+        tokio::pin!(ended);
+        tokio::select! {
+            printed = become_ready => printed?,
+            error = &mut ended => return Err(error),
+        }
+        Err(ended.await)
+    }
+
+    /// The first role that ends though nobody asked it to.
+    async fn ended(&mut self) -> Error {
+        let all = self.roles.iter_mut().chain(std::iter::once(&mut self.ops));
+        let (names, tasks): (Vec<_>, Vec<_>) = all.map(|role| (role.name, &mut role.task)).unzip();
+        let (ended, index, _) = select_all(tasks).await;
+        let problem = match ended {
+            Ok(Ok(())) => "ended by itself".to_owned(),
+            Ok(Err(problem)) => problem,
+            Err(panicked) => panicked.to_string(),
+        };
+        Error::Role { role: names.get(index).copied().unwrap_or("a role"), problem }
+    }
+
+    /// Ends everything in order.
+    async fn drain(self, grace: Duration) {
+        let started = Instant::now();
+        self.vitals.draining.cancel();
+        for role in self.roles {
+            role.end(grace).await;
+        }
+        if let Some((store, relay, relay_stop)) = self.ledger {
+            relay_stop.cancel();
+            let finished = async { tokio::join!(relay.stopped(), store.drain()) };
+            let left = (started + grace * 9 / 10).saturating_duration_since(Instant::now());
+            if tokio::time::timeout(left, finished).await.is_err() {
+                tracing::warn!("queued commands were not finished in time; their callers know no outcome");
+            }
+        }
+        self.ops.end(grace).await;
+        tracing::info!(took_ms = started.elapsed().as_millis(), "stopped");
+    }
+}
+
+impl Running {
+    async fn end(mut self, grace: Duration) {
+        self.stop.cancel();
+        if self.task.is_finished() {
+            return;
+        }
+        let ended = tokio::time::timeout(grace * self.share / 100, &mut self.task).await;
+        match ended {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(problem))) => tracing::error!(role = self.name, problem, "ended with a failure"),
+            Ok(Err(error)) => tracing::error!(role = self.name, %error, "ended with a failure"),
+            Err(_) => {
+                tracing::warn!(role = self.name, "did not end in time and was cut");
+                self.task.abort();
+            }
+        }
+    }
+}
+
+fn spawn<F, T>(name: &'static str, share: u32, work: F) -> Running
+where
+    F: FnOnce(CancellationToken) -> T,
+    T: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(work(stop.clone()));
+    Running { name, stop, share, task }
+}
+
+fn open(role: &CreditsRole) -> Result<Store, Error> {
+    let options = StoreOptions {
+        database_url: role.database_url.clone(),
+        lanes: role.lanes,
+        read_connections: role.read_connections,
+        new_accounts_are_sandbox: role.sandbox,
+        encode: credits::encode_entry,
+    };
+    Store::open(options).map_err(|source| Error::Database { setting: "--database-url", source })
+}
+
+fn credits_role(bound: Bound, role: CreditsRole, store: Store, relay: Relay, grace: Duration) -> Running {
+    const SHARE: u32 = 50;
+    // A little less than its share, so that the server itself ends what is late and says so.
+    let limits = Limits { drain: grace * (SHARE - 5) / 100, ..Limits::default() };
+    let config = ServerConfig {
+        authentication: role.authentication,
+        units: role.units,
+        catalogue: Arc::new(role.catalogue),
+        livemode: role.livemode,
+        connect_account: None,
+        webhook_secrets: role.secrets,
+        clock: Arc::new(clock::unix_s),
+        limits,
+    };
+    spawn("credits", SHARE, |stop| async move {
+        let served = credits::serve(config, store, relay, bound.listener, stop.cancelled_owned()).await;
+        served.map_err(|error| error.to_string())
+    })
+}
+
+fn edge_role(bound: Bound, role: EdgeRole, channel: Channel) -> Running {
+    let config = EdgeConfig {
+        secrets: role.secrets,
+        api_key: role.api_key,
+        limits: EdgeLimits::default(),
+        now_s: clock::unix_s,
+        entropy: clock::random_bytes::<24>,
+    };
+    let routes = edge::router(config, channel);
+    spawn("edge", 30, |stop| async move {
+        http::serve(bound.listener, routes, stop).await;
+        Ok(())
+    })
+}
+
+async fn until_ready(vitals: &Vitals) {
+    let mut said = Instant::now();
+    loop {
+        let report = vitals.report().await;
+        if report.ready {
+            return;
+        }
+        if said.elapsed() >= WAITING_LOG_INTERVAL {
+            said = Instant::now();
+            tracing::warn!(waiting_for = report.faults(), "not ready yet");
+        }
+        tokio::time::sleep(READY_INTERVAL).await;
+    }
+}
