@@ -1,0 +1,39 @@
+//! The program from outside: real processes, real sockets, a real PostgreSQL, and faults in the middle of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share panic too")]
+
+mod bad_input;
+mod checkout;
+mod crash;
+mod credentials;
+mod data_dir;
+mod lifecycle;
+mod replicas;
+mod webhook;
+
+use std::time::Duration;
+
+use black_box::{Process, Program};
+use serde_json::Value;
+
+/// Far more than anything takes; a test that waits this long has found a defect.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The next message of a `watch --json` that is no bookmark.
+async fn next_event(watch: &mut Process) -> Value {
+    loop {
+        let message: Value = serde_json::from_str(&watch.line(LIMIT).await).unwrap();
+        if message.get("bookmark").is_none() {
+            return message;
+        }
+    }
+}
+
+/// The program runs, is ready, and has not panicked on the way.
+async fn assert_healthy(program: &mut Program) {
+    assert!(program.process.is_alive());
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(black_box::http::get(program.ready.ops(), path).await.status, 200, "{path}");
+    }
+    let log = program.process.stderr();
+    assert!(!log.contains("panicked"), "{log}");
+}
