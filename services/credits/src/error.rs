@@ -1,0 +1,130 @@
+//! Why a call fails, before anybody thinks of gRPC. `status` has a row for each.
+
+use std::sync::Arc;
+
+use domain::{AccountId, Invalid, Problem, Unit};
+use relay::{SubscribeError, SubscriptionError};
+use signature::SignatureError;
+use store::{ApplyError, StoreError};
+use stripe::NotAnEvent;
+
+use crate::principal::Scope;
+
+/// One field of a request that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// Path in the request, such as `targets[3].unit`.
+    pub(crate) field: String,
+    pub(crate) problem: Problem,
+}
+
+/// Why a call fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// Fields that cannot be used; never empty.
+    #[error("invalid fields")]
+    Invalid(Vec<Violation>),
+    /// A unit that the catalogue does not declare.
+    #[error("unknown unit")]
+    UnknownUnit(Unit),
+    /// A Stripe body that nobody vouches for.
+    #[error("bad signature")]
+    Signature(#[source] SignatureError),
+    /// A signed body that is no event.
+    #[error("not an event")]
+    NotAnEvent(#[source] NotAnEvent),
+    /// The store did not apply a request of this account.
+    #[error("not applied")]
+    Apply {
+        /// Whose request.
+        account: AccountId,
+        /// Why.
+        #[source]
+        source: ApplyError,
+    },
+    /// The store could not read, or could not store an event.
+    #[error("store failed")]
+    Store(#[source] Arc<StoreError>),
+    /// A read was not answered in time; nothing is changed by it.
+    #[error("read timed out")]
+    ReadTimedOut,
+    /// An event was being stored when the time was up.
+    #[error("outcome unknown")]
+    OutcomeUnknown,
+    /// The balance did not reach a version in time.
+    #[error("version not reached")]
+    VersionNotReached {
+        /// Version now.
+        version: i64,
+        /// Version wanted.
+        min_version: i64,
+    },
+    /// The caller gave no time.
+    #[error("deadline passed")]
+    DeadlinePassed,
+    /// As many calls or streams are open as the process serves.
+    #[error("overloaded")]
+    Overloaded,
+    /// The process ends.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// The caller has as many streams as it may have.
+    #[error("too many streams")]
+    TooManyStreams {
+        /// Streams allowed.
+        limit: usize,
+    },
+    /// A stream that the relay ended.
+    #[error("subscription ended")]
+    Subscription(#[source] SubscriptionError),
+    /// No credential.
+    #[error("no credential")]
+    CredentialMissing,
+    /// A credential that is malformed or unknown.
+    #[error("bad credential")]
+    CredentialInvalid,
+    /// A credential without the scope.
+    #[error("scope missing")]
+    MissingScope(Scope),
+    /// A credential that does not cover the account.
+    #[error("account not covered")]
+    NotCovered(AccountId),
+    /// A defect of this crate.
+    #[error("defect: {0}")]
+    Broken(&'static str),
+}
+
+impl From<Invalid> for CallError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(vec![Violation { field: invalid.field.to_owned(), problem: invalid.problem }])
+    }
+}
+
+impl From<StoreError> for CallError {
+    fn from(source: StoreError) -> Self {
+        Self::Store(Arc::new(source))
+    }
+}
+
+impl From<SubscribeError> for CallError {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::TooManyStreams { .. } | SubscribeError::TooManyWatches => Self::Overloaded,
+            SubscribeError::Stopping => Self::ShuttingDown,
+            SubscribeError::NoTargets
+            | SubscribeError::TooManyTargets { .. }
+            | SubscribeError::DuplicateTarget { .. }
+            | SubscribeError::NegativeVersion { .. }
+            | SubscribeError::BookmarkInterval { .. } => {
+                Self::Broken("a subscription was refused for what its fields were checked for")
+            }
+        }
+    }
+}
+
+impl CallError {
+    /// For `map_err`: what the store said of a request of this account.
+    pub(crate) fn of(account: AccountId) -> impl FnOnce(ApplyError) -> Self {
+        move |source| Self::Apply { account, source }
+    }
+}

@@ -1,0 +1,65 @@
+//! Every limit of the gRPC service, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Largest request message, in bytes: twice the largest Stripe body, four times a watch of 1000 long targets.
+pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// Largest Stripe body, in bytes: what the edge reads.
+pub(crate) const MAX_STRIPE_BODY_BYTES: usize = stripe::MAX_EVENT_BYTES;
+/// Time of a call that brings no deadline, and the most that one may have: Stripe's checkout waits as long for its
+/// webhook.
+pub(crate) const MAX_CALL_TIME: Duration = Duration::from_secs(10);
+/// Kept back from a caller's deadline so that the answer arrives before it gives up: this, or a tenth of a short one.
+pub(crate) const WAY_BACK: Duration = Duration::from_millis(100);
+/// Beyond the call's own deadline: a call that still runs then is defective, and its outcome is not known.
+pub(crate) const LAST_RESORT: Duration = Duration::from_secs(5);
+/// How far the edge's clock and the time that it needs to forward an event may put `received_at` off, in seconds.
+pub(crate) const MAX_RECEIPT_SKEW_S: i64 = 60;
+/// Most fields that one refusal lists: enough for every field of a write, bounded for a watch of 1000 targets.
+pub(crate) const MAX_VIOLATIONS: usize = 32;
+/// Reads of a balance that keeps becoming due while it is read; each settles everything due at its time.
+pub(crate) const MAX_DUE_READS: u32 = 4;
+/// Time between bookmarks of a stream that names none.
+pub(crate) const DEFAULT_BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
+/// Due balances that one attach settles at a time: a batch of the store takes more, other callers wait less.
+pub(crate) const MAX_SETTLING: usize = 32;
+/// HTTP/2 streams of one connection, calls and watches together; a client beyond it waits.
+pub(crate) const MAX_HTTP2_STREAMS: u32 = 1000;
+/// Bytes of all headers of one request: a key, a trace context and what proxies add.
+pub(crate) const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// A connection is asked for a sign of life this often, so that a dead one frees its streams.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// Time that it has to answer.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Limits that depend on the machine, or that tests make small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that are served at once, Stripe's events apart; beyond it OVERLOADED at once. Each of the store's
+    /// queues holds as many, so that a call that is let in is rarely refused there.
+    pub concurrent_calls: usize,
+    /// Stripe's events that are served at once: a share of their own, so that other calls cannot starve them.
+    pub concurrent_stripe_events: usize,
+    /// Reads that may wait for a version at once; a part of `concurrent_calls`, so that waiting cannot take it all.
+    pub waiting_reads: usize,
+    /// Open streams of the process; about 10 KiB each while idle.
+    pub streams: usize,
+    /// Open streams of one principal: one caller cannot take them all.
+    pub streams_per_principal: usize,
+    /// After the shutdown signal: time for calls in flight and for streams to take their end. Then connections are
+    /// left to their fate.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrent_calls: 1024,
+            concurrent_stripe_events: 128,
+            waiting_reads: 256,
+            streams: 10_000,
+            streams_per_principal: 5_000,
+            drain: Duration::from_secs(15),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `CreditService`: what its RPCs share, and the way from the generated trait to one file each.
+
+mod apply_stripe_event;
+mod get_balance;
+mod grant_credits;
+mod spend_credits;
+mod watch_credits;
+
+use std::sync::Arc;
+
+use domain::{AccountId, Unit};
+use proto::v1;
+use proto::v1::credit_service_server::CreditService;
+use relay::Relay;
+use signature::Secrets;
+use store::{Store, StoredBalance};
+use stripe::Catalogue;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::caller::Caller;
+use crate::error::CallError;
+use crate::limits::Limits;
+use crate::server::UnixClock;
+use crate::streams::Streams;
+use crate::units::UnitPolicy;
+
+/// What is known about Stripe's webhooks.
+pub(crate) struct Webhooks {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) livemode: bool,
+    pub(crate) connect_account: Option<String>,
+    pub(crate) secrets: Option<Secrets>,
+    pub(crate) clock: UnixClock,
+}
+
+/// The service. One per process.
+pub(crate) struct CreditRpc {
+    store: Store,
+    relay: Relay,
+    units: UnitPolicy,
+    webhooks: Webhooks,
+    streams: Streams,
+    /// Reads that may wait for a version at once.
+    waiting: Semaphore,
+    /// The process ends: streams end, and new ones are refused.
+    closing: CancellationToken,
+}
+
+impl CreditRpc {
+    pub(crate) fn new(
+        store: Store,
+        relay: Relay,
+        units: UnitPolicy,
+        webhooks: Webhooks,
+        limits: &Limits,
+        closing: CancellationToken,
+    ) -> Self {
+        let waiting = Semaphore::new(limits.waiting_reads);
+        Self { store, relay, units, webhooks, streams: Streams::new(limits), waiting, closing }
+    }
+
+    /// The balances among `keys` that have entries, read within the caller's time.
+    async fn read_balances(
+        &self,
+        keys: &[(AccountId, Unit)],
+        caller: &Caller,
+    ) -> Result<Vec<StoredBalance>, CallError> {
+        match tokio::time::timeout_at(caller.deadline, self.store.balances(keys)).await {
+            Ok(balances) => Ok(balances?),
+            Err(_) => Err(CallError::ReadTimedOut),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl CreditService for CreditRpc {
+    async fn grant_credits(
+        &self,
+        request: Request<v1::GrantCreditsRequest>,
+    ) -> Result<Response<v1::GrantCreditsResponse>, Status> {
+        Ok(Response::new(self.grant(request).await?))
+    }
+
+    async fn spend_credits(
+        &self,
+        request: Request<v1::SpendCreditsRequest>,
+    ) -> Result<Response<v1::SpendCreditsResponse>, Status> {
+        Ok(Response::new(self.spend(request).await?))
+    }
+
+    async fn get_balance(
+        &self,
+        request: Request<v1::GetBalanceRequest>,
+    ) -> Result<Response<v1::GetBalanceResponse>, Status> {
+        Ok(Response::new(self.balance(request).await?))
+    }
+
+    type WatchCreditsStream = watch_credits::Messages;
+
+    async fn watch_credits(
+        &self,
+        request: Request<v1::WatchCreditsRequest>,
+    ) -> Result<Response<Self::WatchCreditsStream>, Status> {
+        Ok(Response::new(self.watch(request).await?))
+    }
+
+    async fn apply_stripe_event(
+        &self,
+        request: Request<v1::ApplyStripeEventRequest>,
+    ) -> Result<Response<v1::ApplyStripeEventResponse>, Status> {
+        Ok(Response::new(self.stripe_event(request).await?))
+    }
+}

@@ -1,0 +1,124 @@
+//! The gRPC server: CreditService behind its stack, health and reflection beside it; its start and its end.
+//!
+//! Promises: on shutdown health says NOT_SERVING first, streams end with SHUTTING_DOWN, calls in flight are answered,
+//! and nothing waits longer than the drain time, however many streams a client keeps open.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use proto::v1::credit_service_server::{CreditServiceServer, SERVICE_NAME};
+use relay::Relay;
+use signature::Secrets;
+use store::Store;
+use stripe::Catalogue;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+
+use crate::auth::Authentication;
+use crate::limits::{
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MAX_HEADER_BYTES, MAX_HTTP2_STREAMS, MAX_REQUEST_BYTES,
+};
+use crate::rpc::{CreditRpc, Webhooks};
+use crate::stack::stacked;
+use crate::units::UnitPolicy;
+
+/// Seconds since 1970 by the process's clock; judges the age of Stripe signatures and nothing else.
+pub type UnixClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What a server needs to know.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// How callers are known.
+    pub authentication: Authentication,
+    /// Which units exist.
+    pub units: UnitPolicy,
+    /// What is sold, for Stripe events.
+    pub catalogue: Arc<Catalogue>,
+    /// Real money (true) or tests; Stripe events of the other kind are ignored.
+    pub livemode: bool,
+    /// The Connect account whose events are ours; `None`: events that name none.
+    pub connect_account: Option<String>,
+    /// When given, every Stripe event's signature is verified here again.
+    pub webhook_secrets: Option<Secrets>,
+    /// For the age of signatures.
+    pub clock: UnixClock,
+    /// How much is served at once.
+    pub limits: Limits,
+}
+
+/// Why a server ended early or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The descriptor set cannot be served by reflection.
+    #[error("build reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("serve gRPC")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+/// Serves until `shutdown` is ready, then drains.
+///
+/// # Errors
+/// [`ServeError`] when the server cannot be built or its transport fails.
+pub async fn serve(
+    config: ServerConfig,
+    store: Store,
+    relay: Relay,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
+    let closing = CancellationToken::new();
+    let limits = config.limits;
+    let credits = CreditServiceServer::new(credit_rpc(&config, store, relay, closing.clone()))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let reflect = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .add_service(stacked(credits, config.authentication, &limits))
+        .add_service(health)
+        .add_service(reflect().build_v1().map_err(ServeError::Reflection)?)
+        .add_service(reflect().build_v1alpha().map_err(ServeError::Reflection)?);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let draining = closing.clone();
+    let server = router.serve_with_incoming_shutdown(incoming, draining.cancelled_owned());
+    tokio::pin!(server);
+    tokio::select! {
+        ended = &mut server => return ended.map_err(ServeError::Transport),
+        () = shutdown => {}
+    }
+    for service in ["", SERVICE_NAME] {
+        reporter.set_service_status(service, ServingStatus::NotServing).await;
+    }
+    closing.cancel();
+    match tokio::time::timeout(limits.drain, server).await {
+        Ok(ended) => ended.map_err(ServeError::Transport),
+        Err(_) => {
+            tracing::warn!(drain_s = limits.drain.as_secs(), "connections did not close in time");
+            Ok(())
+        }
+    }
+}
+
+fn credit_rpc(config: &ServerConfig, store: Store, relay: Relay, closing: CancellationToken) -> CreditRpc {
+    let webhooks = Webhooks {
+        catalogue: Arc::clone(&config.catalogue),
+        livemode: config.livemode,
+        connect_account: config.connect_account.clone(),
+        secrets: config.webhook_secrets.clone(),
+        clock: Arc::clone(&config.clock),
+    };
+    CreditRpc::new(store, relay, config.units.clone(), webhooks, &config.limits, closing)
+}

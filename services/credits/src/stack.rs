@@ -1,0 +1,126 @@
+//! What stands in front of every call of `CreditService`, from the outside in:
+//!
+//! | layer | what it does |
+//! | --- | --- |
+//! | span | names the call in the log: RPC, principal, trace; never bodies or keys |
+//! | credential | puts the `Principal` into the request, or refuses; before the limits, so that strangers take none |
+//! | answer | turns the errors of the layers below into statuses |
+//! | shed | refuses at once what the limit does not let in |
+//! | limit | calls that are served at once; Stripe's events have a share of their own |
+//! | timeout | the last resort; each RPC keeps its own, earlier deadline |
+//!
+//! Health and reflection are served beside this stack: they need no credential and are not shed.
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use proto::v1::credit_service_server::CreditServiceServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{InterceptorLayer, LayerExt};
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::error::Overloaded;
+use tower::timeout::error::Elapsed;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::LatencyUnit;
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::{Level, Span, field};
+
+use crate::auth::Authentication;
+use crate::error::CallError;
+use crate::limits::{LAST_RESORT, Limits, MAX_CALL_TIME};
+use crate::rpc::CreditRpc;
+
+/// Longest RPC name in a span; ours are shorter, and a stranger's path is cut.
+const MAX_RPC_NAME_BYTES: usize = 64;
+
+/// The service behind its stack.
+pub(crate) fn stacked(
+    service: CreditServiceServer<CreditRpc>,
+    authentication: Authentication,
+    limits: &Limits,
+) -> impl Service<
+    Request<Body>,
+    Response = Response<
+        impl http_body::Body<Data = bytes::Bytes, Error = impl Into<BoxError>> + Send + 'static,
+    >,
+    Error = Infallible,
+    Future: Send + 'static,
+> + NamedService
++ Clone
++ Send
++ Sync
++ 'static {
+    let (calls, stripe_events) = (limits.concurrent_calls, limits.concurrent_stripe_events);
+    let limited = |concurrent| {
+        ServiceBuilder::new()
+            .load_shed()
+            .layer(GlobalConcurrencyLimitLayer::new(concurrent))
+            .timeout(MAX_CALL_TIME + LAST_RESORT)
+    };
+    let (calls, stripe_events) = (limited(calls), limited(stripe_events));
+    let response_log = DefaultOnResponse::new().level(Level::DEBUG).latency_unit(LatencyUnit::Micros);
+    ServiceBuilder::new()
+        .layer(
+            TraceLayer::new_for_grpc()
+                .make_span_with(call_span)
+                .on_request(())
+                .on_response(response_log)
+                .on_body_chunk(())
+                .on_eos(())
+                .on_failure(()),
+        )
+        .layer(InterceptorLayer::new(authentication))
+        .layer_fn(|service: CreditServiceServer<CreditRpc>| {
+            answering(calls.service(service.clone()), stripe_events.service(service))
+        })
+        .named_layer(service)
+}
+
+/// A span for one call.
+fn call_span(request: &Request<Body>) -> Span {
+    let name = request.uri().path().rsplit('/').next().unwrap_or_default();
+    let rpc = name.get(..name.len().min(MAX_RPC_NAME_BYTES)).unwrap_or_default();
+    let span = tracing::info_span!("rpc", rpc, principal = field::Empty, traceparent = field::Empty);
+    let metadata = tonic::metadata::MetadataMap::from_headers(request.headers().clone());
+    if let Some(traceparent) = crate::traceparent::lookup(&metadata) {
+        span.record("traceparent", traceparent);
+    }
+    span
+}
+
+/// Asks the service below only once a call is there, and answers for it when it is not ready or too late. Stripe's
+/// events have a way of their own.
+fn answering<S>(
+    calls: S,
+    stripe_events: S,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = BoxError> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    service_fn(move |request: Request<Body>| {
+        let is_stripe_event = request.uri().path().ends_with("/ApplyStripeEvent");
+        let service = if is_stripe_event { stripe_events.clone() } else { calls.clone() };
+        async move {
+            let answer = service.oneshot(request).await;
+            Ok(answer.unwrap_or_else(|error| status(&error).into_http()))
+        }
+    })
+}
+
+fn status(error: &BoxError) -> Status {
+    if error.is::<Overloaded>() {
+        return CallError::Overloaded.into();
+    }
+    if error.is::<Elapsed>() {
+        // The call may have been in the middle of a write.
+        return CallError::OutcomeUnknown.into();
+    }
+    CallError::Broken("a layer failed").into()
+}

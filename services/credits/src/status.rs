@@ -1,0 +1,337 @@
+//! The one table from failures to gRPC statuses: code, documented reason, sentence, facts, and when to try again.
+//!
+//! Promises: no wildcard, so that a new failure does not compile until it has a row; INTERNAL has one fixed sentence,
+//! and its chain is logged here, once. What each reason means is documented at `ErrorReason` in the .proto files.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::time::Duration;
+
+use domain::{AccountId, Denied, Problem};
+use proto::ERROR_DOMAIN;
+use proto::v1::ErrorReason;
+use relay::SubscriptionError;
+use signature::SignatureError;
+use store::{ApplyError, StoreError};
+use stripe::NotAnEvent;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::error::{CallError, Violation};
+
+/// What a caller is told.
+struct Row {
+    reason: ErrorReason,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+    fields: Vec<FieldViolation>,
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        log(&error);
+        let row = row(&error);
+        let mut details = ErrorDetails::new();
+        let metadata: HashMap<String, String> =
+            row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        details.set_error_info(row.reason.as_text(), ERROR_DOMAIN, metadata);
+        if !row.fields.is_empty() {
+            details.set_bad_request(row.fields);
+        }
+        if let Some(delay) = retry_after(row.reason) {
+            details.set_retry_info(Some(delay));
+        }
+        Self::with_error_details(code(row.reason), row.message, details)
+    }
+}
+
+/// The one place where a failure is logged: the chain of what nobody caused from outside. What the store calls
+/// INTERNAL it has logged itself.
+fn log(error: &CallError) {
+    match error {
+        CallError::Store(source) | CallError::Subscription(SubscriptionError::Store(source)) => {
+            let source: &StoreError = source;
+            if source.is_transient() {
+                tracing::warn!(error = source as &dyn Error, "the database cannot be reached");
+            } else {
+                tracing::error!(error = source as &dyn Error, "call failed");
+            }
+        }
+        CallError::Broken(_) => tracing::error!(error = error as &dyn Error, "call failed"),
+        CallError::Signature(source) => tracing::info!(error = source as &dyn Error, "Stripe event refused"),
+        CallError::NotAnEvent(source) => tracing::info!(error = source as &dyn Error, "Stripe event refused"),
+        _ => {}
+    }
+}
+
+/// A reason keeps its code for ever.
+const fn code(reason: ErrorReason) -> Code {
+    use ErrorReason as R;
+    match reason {
+        R::InvalidField | R::UnknownUnit | R::BadSignature | R::NotAStripeEvent | R::ThinEventNotAccepted => {
+            Code::InvalidArgument
+        }
+        R::InsufficientCredits
+        | R::AccountFrozen
+        | R::AccountClosed
+        | R::BalanceLimitExceeded
+        | R::TooManyOpenLots => Code::FailedPrecondition,
+        R::IdempotencyKeyReused => Code::AlreadyExists,
+        R::AccountContended => Code::Aborted,
+        R::VersionNotReached | R::DeadlinePassed => Code::DeadlineExceeded,
+        R::OutcomeUnknown | R::DatabaseUnavailable | R::Overloaded | R::ShuttingDown => Code::Unavailable,
+        R::TooManyStreams | R::SlowReader => Code::ResourceExhausted,
+        R::CredentialMissing | R::CredentialInvalid => Code::Unauthenticated,
+        R::PermissionDenied | R::AccountNotCovered => Code::PermissionDenied,
+        R::Unspecified | R::Internal => Code::Internal,
+    }
+}
+
+/// When a retry is worth while. Callers add jitter of their own.
+const fn retry_after(reason: ErrorReason) -> Option<Duration> {
+    use ErrorReason as R;
+    match reason {
+        // The key settles it at once.
+        R::OutcomeUnknown => Some(Duration::from_millis(100)),
+        // Foreign locks last for a transaction.
+        R::AccountContended => Some(Duration::from_millis(250)),
+        // Another replica takes the connection.
+        R::ShuttingDown => Some(Duration::from_millis(100)),
+        R::Overloaded | R::DatabaseUnavailable | R::SlowReader => Some(Duration::from_secs(1)),
+        // Somebody has to close one first.
+        R::TooManyStreams => Some(Duration::from_secs(5)),
+        R::Unspecified
+        | R::InvalidField
+        | R::UnknownUnit
+        | R::BadSignature
+        | R::NotAStripeEvent
+        | R::ThinEventNotAccepted
+        | R::InsufficientCredits
+        | R::AccountFrozen
+        | R::AccountClosed
+        | R::BalanceLimitExceeded
+        | R::TooManyOpenLots
+        | R::IdempotencyKeyReused
+        | R::VersionNotReached
+        | R::DeadlinePassed
+        | R::CredentialMissing
+        | R::CredentialInvalid
+        | R::PermissionDenied
+        | R::AccountNotCovered
+        | R::Internal => None,
+    }
+}
+
+fn row(error: &CallError) -> Row {
+    use ErrorReason as R;
+    match error {
+        CallError::Invalid(violations) => invalid(violations),
+        CallError::UnknownUnit(unit) => plain(
+            R::UnknownUnit,
+            format!("unit \"{unit}\" is not declared in the catalogue"),
+            vec![("unit", unit.to_string())],
+        ),
+        // All alike, so that a forger learns nothing.
+        CallError::Signature(
+            SignatureError::Header | SignatureError::NoMatch | SignatureError::Timestamp { .. },
+        ) => plain(R::BadSignature, "the Stripe signature does not match", vec![]),
+        CallError::NotAnEvent(why) => not_an_event(why),
+        CallError::Apply { account, source } => apply(account, source),
+        CallError::Store(source) => store(source),
+        CallError::ReadTimedOut => database_unavailable(),
+        CallError::OutcomeUnknown => outcome_unknown(),
+        CallError::VersionNotReached { version, min_version } => plain(
+            R::VersionNotReached,
+            format!("the balance is at version {version}, not yet at {min_version}"),
+            vec![("version", version.to_string()), ("min_version", min_version.to_string())],
+        ),
+        CallError::DeadlinePassed => {
+            plain(R::DeadlinePassed, "the deadline passed before the call was served", vec![])
+        }
+        CallError::Overloaded => overloaded(),
+        CallError::ShuttingDown => shutting_down(),
+        CallError::TooManyStreams { limit } => plain(
+            R::TooManyStreams,
+            format!("{limit} streams are open for this caller, its maximum"),
+            vec![("limit", limit.to_string()), ("per", "caller".to_owned())],
+        ),
+        CallError::Subscription(why) => subscription(why),
+        CallError::CredentialMissing => plain(R::CredentialMissing, "the call carries no credential", vec![]),
+        CallError::CredentialInvalid => plain(R::CredentialInvalid, "the credential is not valid", vec![]),
+        CallError::MissingScope(scope) => plain(
+            R::PermissionDenied,
+            format!("the credential lacks scope \"{scope}\""),
+            vec![("scope", scope.to_string())],
+        ),
+        CallError::NotCovered(account) => plain(
+            R::AccountNotCovered,
+            format!("the credential does not cover account {account}"),
+            of_account(account),
+        ),
+        CallError::Broken(_) => internal(),
+    }
+}
+
+fn store(error: &StoreError) -> Row {
+    match error {
+        StoreError::Database { .. } if error.is_transient() => database_unavailable(),
+        StoreError::Database { .. }
+        | StoreError::Corrupt(_)
+        | StoreError::Broken(_)
+        | StoreError::Migrate(_) => internal(),
+    }
+}
+
+fn subscription(why: &SubscriptionError) -> Row {
+    match why {
+        SubscriptionError::SlowReader => {
+            plain(ErrorReason::SlowReader, "the stream's reader is too slow", vec![])
+        }
+        SubscriptionError::Stopping => shutting_down(),
+        SubscriptionError::Store(source) => store(source),
+    }
+}
+
+fn apply(account: &AccountId, error: &ApplyError) -> Row {
+    match error {
+        ApplyError::Denied(why) => denied(account, *why),
+        ApplyError::KeyReused => plain(
+            ErrorReason::IdempotencyKeyReused,
+            "the idempotency key was used for another request",
+            vec![],
+        ),
+        ApplyError::Overloaded => overloaded(),
+        ApplyError::Contended => plain(
+            ErrorReason::AccountContended,
+            format!("account {account} is locked by others"),
+            of_account(account),
+        ),
+        ApplyError::Unavailable => database_unavailable(),
+        ApplyError::OutcomeUnknown => outcome_unknown(),
+        ApplyError::Stopping => shutting_down(),
+        ApplyError::Internal => internal(),
+    }
+}
+
+fn denied(account: &AccountId, why: Denied) -> Row {
+    use ErrorReason as R;
+    match why {
+        Denied::AccountClosed => {
+            plain(R::AccountClosed, format!("account {account} is closed"), of_account(account))
+        }
+        Denied::AccountFrozen => {
+            plain(R::AccountFrozen, format!("account {account} is frozen"), of_account(account))
+        }
+        Denied::InsufficientCredits { available, required } => plain(
+            R::InsufficientCredits,
+            format!("{available} credits are available, {required} are required"),
+            vec![("available", available.to_string()), ("required", required.to_string())],
+        ),
+        Denied::ExpiryNotInFuture { .. } => invalid(&[Violation {
+            field: "expires_at".to_owned(),
+            problem: Problem::Rule("must be later than now and than effective_at"),
+        }]),
+        Denied::TooManyOpenLots { limit } => plain(
+            R::TooManyOpenLots,
+            format!("the balance has {limit} open lots, its maximum"),
+            vec![("limit", limit.to_string())],
+        ),
+        Denied::BalanceLimitExceeded { limit, would_be } => plain(
+            R::BalanceLimitExceeded,
+            format!("the balance may hold at most {limit} credits"),
+            vec![("limit", limit.to_string()), ("would_be", would_be.to_string())],
+        ),
+    }
+}
+
+fn not_an_event(why: &NotAnEvent) -> Row {
+    let defect = match why {
+        NotAnEvent::Thin => {
+            return plain(ErrorReason::ThinEventNotAccepted, "thin events are not accepted", vec![]);
+        }
+        // The RPC bounds the body before; the reader's own limit is the same.
+        NotAnEvent::TooLong { limit, actual } => {
+            let problem = Problem::TooLong { limit: *limit, actual: *actual };
+            return invalid(&[Violation { field: "body".to_owned(), problem }]);
+        }
+        NotAnEvent::NotUtf8 { .. } => "not_utf8",
+        NotAnEvent::TooDeep { .. } => "depth",
+        NotAnEvent::NotJson { .. } | NotAnEvent::Envelope { .. } => "not_json",
+        NotAnEvent::Object | NotAnEvent::NoType => "type",
+        NotAnEvent::NoId | NotAnEvent::IdTooLong { .. } | NotAnEvent::IdCharacters => "id",
+    };
+    plain(
+        ErrorReason::NotAStripeEvent,
+        format!("the body is not a Stripe event: {why}"),
+        vec![("defect", defect.to_owned())],
+    )
+}
+
+fn invalid(violations: &[Violation]) -> Row {
+    let first = violations.first();
+    let message = first.map(|first| format!("{} {}", first.field, sentence(&first.problem)));
+    let metadata =
+        first.map(|first| vec![("field", first.field.clone()), ("constraint", constraint(&first.problem))]);
+    let field = |violation: &Violation| FieldViolation::new(&violation.field, sentence(&violation.problem));
+    Row {
+        reason: ErrorReason::InvalidField,
+        message: message.unwrap_or_default(),
+        metadata: metadata.unwrap_or_default(),
+        fields: violations.iter().map(field).collect(),
+    }
+}
+
+/// What holds for the field.
+fn constraint(problem: &Problem) -> String {
+    match problem {
+        Problem::Empty => "not empty".to_owned(),
+        Problem::TooLong { limit, .. } => format!("at most {limit} bytes"),
+        Problem::TooMany { limit, .. } => format!("at most {limit} elements"),
+        Problem::Characters { allowed } => format!("only {allowed}"),
+        Problem::OutOfRange { min, max, .. } => format!("{min} to {max}"),
+        Problem::Rule(rule) => (*rule).to_owned(),
+    }
+}
+
+/// The constraint as the end of a sentence about the field.
+fn sentence(problem: &Problem) -> String {
+    match problem {
+        Problem::Empty => "must not be empty".to_owned(),
+        Problem::TooLong { .. } => format!("must have {}", constraint(problem)),
+        Problem::TooMany { .. } => format!("must have {}", constraint(problem)),
+        Problem::Characters { .. } => format!("must have {}", constraint(problem)),
+        Problem::OutOfRange { .. } => format!("must be {}", constraint(problem)),
+        Problem::Rule(rule) => (*rule).to_owned(),
+    }
+}
+
+fn plain(reason: ErrorReason, message: impl Into<String>, metadata: Vec<(&'static str, String)>) -> Row {
+    Row { reason, message: message.into(), metadata, fields: Vec::new() }
+}
+
+fn of_account(account: &AccountId) -> Vec<(&'static str, String)> {
+    vec![("account_id", account.to_string())]
+}
+
+fn overloaded() -> Row {
+    plain(ErrorReason::Overloaded, "the service is overloaded", vec![])
+}
+
+fn shutting_down() -> Row {
+    plain(ErrorReason::ShuttingDown, "the service is shutting down", vec![])
+}
+
+fn database_unavailable() -> Row {
+    plain(ErrorReason::DatabaseUnavailable, "the database cannot be reached", vec![])
+}
+
+fn outcome_unknown() -> Row {
+    plain(ErrorReason::OutcomeUnknown, "the outcome is unknown: call again with the same key", vec![])
+}
+
+fn internal() -> Row {
+    plain(ErrorReason::Internal, "internal error", vec![])
+}
+
+#[cfg(test)]
+mod tests;
