@@ -1,6 +1,7 @@
 //! All SQL of Tallystick. `apply` is the only write path; start there.
 
 mod apply;
+mod durability;
 mod error;
 mod inbox;
 mod journal;
@@ -14,6 +15,7 @@ mod stripe_event;
 pub mod tail;
 
 pub use apply::{BatchError, EncodeEvent, Item, Outcome, Wait, run_batch};
+pub use durability::Durability;
 pub use error::{ApplyError, StoreError};
 pub use read::StoredBalance;
 pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, own_entry};
