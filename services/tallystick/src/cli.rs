@@ -91,7 +91,8 @@ impl Command {
     /// Services tell what they do; client commands speak up only when something is wrong.
     pub(crate) fn default_log_filter(&self) -> &'static str {
         match self {
-            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) => "info",
+            // The driver's remarks on every notice and closed connection are of no use here.
+            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) => "info,sqlx=warn",
             _ => "warn",
         }
     }

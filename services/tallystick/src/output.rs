@@ -5,6 +5,7 @@ pub(crate) mod entry;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod plain;
+pub(crate) mod repeat;
 pub(crate) mod stamp;
 pub(crate) mod stream;
 

@@ -2,7 +2,6 @@
 
 use clap::{Args, ValueEnum};
 use proto::v1::{GrantCreditsRequest, GrantKind};
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::client::{CallError, Client, ClientArgs};
@@ -103,7 +102,8 @@ pub(crate) async fn run(args: GrantArgs) -> Result<(), Error> {
         Some(key) => key,
         None => {
             let key = clock::new_key();
-            output::note(&repeat_hint(&key, args.expires_in.and(expires_at)));
+            // A span is counted from now, so a later call has to name the time that this one had.
+            output::repeat::tell(&key, args.expires_in.and(expires_at), args.client.json);
             key
         }
     };
@@ -141,26 +141,4 @@ fn expires_at(args: &GrantArgs) -> Result<Option<OffsetDateTime>, Error> {
     // Whole seconds, so that the printed time is the one that was sent.
     let now = clock::now().truncate_to_second();
     now.checked_add(span).map(Some).ok_or_else(too_long)
-}
-
-/// A span is counted from now, so a later call has to name the time that this one had.
-fn repeat_hint(key: &str, expires_at: Option<OffsetDateTime>) -> String {
-    let expires_at = expires_at.and_then(|time| time.format(&Rfc3339).ok());
-    let expires_at = expires_at.map(|time| format!(" --expires-at {time}")).unwrap_or_default();
-    format!("to repeat this call safely: --idempotency-key {key}{expires_at}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hint_for_a_repetition_names_the_time_that_was_sent() {
-        let time = span::parse_time("2027-01-31T00:00:00Z").unwrap();
-        assert_eq!(
-            repeat_hint("k", Some(time)),
-            "to repeat this call safely: --idempotency-key k --expires-at 2027-01-31T00:00:00Z"
-        );
-        assert_eq!(repeat_hint("k", None), "to repeat this call safely: --idempotency-key k");
-    }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn run(args: SpendArgs) -> Result<(), Error> {
         Some(key) => key,
         None => {
             let key = clock::new_key();
-            output::note(&format!("to repeat this call safely: --idempotency-key {key}"));
+            output::repeat::tell(&key, None, args.client.json);
             key
         }
     };

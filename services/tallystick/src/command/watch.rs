@@ -65,20 +65,22 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Error> {
     let columns = Columns::new(&args.accounts);
     let mut progress = Progress::new(&args.accounts, &args.unit, args.after_version);
     let mut backoff = FIRST_BACKOFF;
+    let mut lost = false;
     if !args.client.json {
         output::line(&columns.header())?;
     }
     loop {
         let before = progress.shown();
-        let ended = follow(&args, columns, &mut progress).await;
-        match ended {
+        let why = match follow(&args, columns, &mut progress, &mut lost).await {
             Ok(Ended::Enough) => return Ok(()),
-            Err(Error::Call(error)) if !progress.has_begun() || !error.is_transient() => {
-                return Err(error.into());
-            }
-            Err(Error::Call(error)) => output::note(&format!("connection lost ({error}); connecting again")),
+            Ok(Ended::ByService) => "the service ended it".to_owned(),
+            Err(Error::Call(error)) if progress.has_begun() && error.is_transient() => error.to_string(),
             Err(error) => return Err(error),
-            Ok(Ended::ByService) => output::note("the service ended the stream; connecting again"),
+        };
+        // Said once for all tries until the next stream.
+        if !lost {
+            output::note(&format!("stream lost ({}); connecting again", output::plain::shown(&why)));
+            lost = true;
         }
         if progress.shown() > before {
             backoff = FIRST_BACKOFF;
@@ -97,12 +99,17 @@ enum Ended {
 }
 
 /// One stream, from connecting to its end.
-async fn follow(args: &WatchArgs, columns: Columns, progress: &mut Progress) -> Result<Ended, Error> {
+async fn follow(
+    args: &WatchArgs,
+    columns: Columns,
+    progress: &mut Progress,
+    lost: &mut bool,
+) -> Result<Ended, Error> {
     let refused = || CallError::refused(&args.client.addr);
     let mut client = Client::connect(&args.client).await?;
     let request = client.stream_request(progress.request());
     let mut stream = client.service.watch_credits(request).await.map_err(refused())?.into_inner();
-    if progress.has_begun() {
+    if std::mem::take(lost) {
         output::note("connected again");
     }
     while let Some(message) = stream.message().await.map_err(refused())? {

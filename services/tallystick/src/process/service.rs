@@ -17,7 +17,7 @@ use edge::{ApiKey, EdgeConfig, EdgeLimits};
 use futures::future::select_all;
 use relay::{Relay, RelayOptions};
 use signature::Secrets;
-use store::{Store, StoreOptions};
+use store::{Durability, Store, StoreOptions};
 use stripe::Catalogue;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -151,6 +151,7 @@ impl Service {
         let vitals = self.vitals.clone();
         let become_ready = async {
             until_ready(&vitals).await;
+            tell_durability(&vitals).await;
             line.print()
         };
         let ended = self.ended();
@@ -268,6 +269,23 @@ fn edge_role(bound: Bound, role: EdgeRole, channel: Channel) -> Running {
         http::serve(bound.listener, routes, stop).await;
         Ok(())
     })
+}
+
+/// What the database does for what it acknowledges, in the log of every start.
+async fn tell_durability(vitals: &Vitals) {
+    let Some((store, _)) = &vitals.ledger else { return };
+    match store.durability().await {
+        Ok(durability) => {
+            let Durability { fsync, full_page_writes, synchronous_commit } = &durability;
+            tracing::info!(fsync, full_page_writes, synchronous_commit, "durability of the database");
+            if !durability.holds() {
+                tracing::warn!(
+                    "the database may lose what it has acknowledged: fit for throw-away data only"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "durability of the database is not known"),
+    }
 }
 
 async fn until_ready(vitals: &Vitals) {
