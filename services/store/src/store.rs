@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::{AccountId, Unit};
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{Semaphore, watch};
@@ -168,9 +168,9 @@ impl Store {
 /// # Errors
 /// [`StoreError`] when the database cannot be reached or a migration fails.
 pub async fn migrate(database_url: &str) -> Result<(), StoreError> {
-    let pool = PgPoolOptions::new().max_connections(1).connect(database_url).await;
-    let pool = pool.map_err(StoreError::during("connect"))?;
-    MIGRATOR.run(&pool).await.map_err(StoreError::Migrate)?;
-    pool.close().await;
-    Ok(())
+    // A connection of its own: a pool would hide why there is none until its time is up.
+    let connection = PgConnection::connect(database_url).await;
+    let mut connection = connection.map_err(StoreError::during("connect"))?;
+    MIGRATOR.run(&mut connection).await.map_err(StoreError::Migrate)?;
+    connection.close().await.map_err(StoreError::during("close the connection"))
 }
