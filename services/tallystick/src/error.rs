@@ -67,6 +67,8 @@ pub(crate) enum Error {
         failed: usize,
         /// How many there were.
         total: usize,
+        /// What the last one's answer suggests.
+        hint: Option<&'static str>,
     },
     /// The operating system refused something.
     #[error("could not {action}")]
@@ -97,6 +99,7 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Call(error) => error.hint(),
+            Self::NotDelivered { hint, .. } => hint.map(str::to_owned),
             Self::Bind { flag, addr, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 let ip = addr.ip();
                 Some(format!(
@@ -122,7 +125,7 @@ mod tests {
     fn what_the_user_wrote_wrongly_ends_with_2_and_a_failure_with_1() {
         let config = Error::Config { setting: "--roles", problem: "is empty".to_owned() };
         assert_eq!((config.exit_code(), config.to_string()), (2, "--roles is empty".to_owned()));
-        assert_eq!(Error::NotDelivered { failed: 1, total: 2 }.exit_code(), 1);
+        assert_eq!(Error::NotDelivered { failed: 1, total: 2, hint: None }.exit_code(), 1);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(crate) fn start(args: &LogArgs, default_filter: &str) -> Result<(), Error> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match args.log_format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).compact().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
     };
     started.map_err(|fault| Error::Config { setting: "--log", problem: fault.to_string() })
 }

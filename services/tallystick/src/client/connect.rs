@@ -78,7 +78,7 @@ impl Client {
         let channel = endpoint("--addr", &args.addr)?
             .connect()
             .await
-            .map_err(|source| CallError::Unreachable { addr: args.addr.clone(), source: Box::new(source) })?;
+            .map_err(|error| CallError::Unreachable { addr: args.addr.clone(), error: Box::new(error) })?;
         let service = CreditServiceClient::new(channel);
         Ok(Self { service, authorization, timeout: Duration::from_millis(args.timeout_ms) })
     }

@@ -10,13 +10,12 @@ use tonic_types::StatusExt;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// Nobody listens there.
-    #[error("cannot reach {addr}")]
+    #[error("cannot reach {addr}: {}", innermost(error))]
     Unreachable {
         /// The address as given.
         addr: String,
-        /// Why not.
-        #[source]
-        source: Box<tonic::transport::Error>,
+        /// Why not; part of the sentence, since only its innermost cause says anything.
+        error: Box<tonic::transport::Error>,
     },
     /// The service answered with a status.
     #[error("{}", headline(status))]
@@ -123,7 +122,7 @@ impl CallError {
                 Code::Cancelled | Code::DeadlineExceeded => {
                     "the service did not answer in time (--timeout-ms): call again with the same --idempotency-key"
                 }
-                Code::Unavailable | Code::Unknown => {
+                Code::Unavailable | Code::Unknown | Code::Internal => {
                     "is the service running, and is --addr its gRPC address?"
                 }
                 _ => return None,
@@ -141,6 +140,15 @@ impl CallError {
             metadata: self.facts().into_iter().collect(),
         }
     }
+}
+
+/// `Connection refused`, and not the layers around it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// The reason, or the code of a status without one, and the sentence.

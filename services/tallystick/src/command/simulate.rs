@@ -189,13 +189,14 @@ pub(crate) async fn run(args: &CheckoutArgs) -> Result<(), Error> {
     let at_once = usize::try_from(args.concurrency).unwrap_or(1);
     let outcomes = spaced.map(|delivery| deliverer.deliver(delivery)).buffer_unordered(at_once);
     let mut outcomes = std::pin::pin!(outcomes);
-    let mut failed = 0;
+    let (mut failed, mut hint) = (0, None);
     while let Some(outcome) = outcomes.next().await {
         output::line(&if args.json { outcome.json() } else { outcome.row() })?;
         failed += usize::from(!outcome.is_accepted());
+        hint = outcome.hint().or(hint);
     }
     if failed > 0 {
-        return Err(Error::NotDelivered { failed, total });
+        return Err(Error::NotDelivered { failed, total, hint });
     }
     if !args.json && !args.unpaid {
         output::note(&format!("try: tallystick balance {}", args.account));

@@ -98,8 +98,8 @@ error: INSUFFICIENT_CREDITS: 30 credits are required, 20 are available
 
     #[test]
     fn a_status_cannot_play_with_the_terminal() {
-        let error = refused(Code::Internal, "a\u{1b}[2Jb", ErrorDetails::new());
-        assert_eq!(text(&error), "error: Internal: a\\u{1b}[2Jb");
+        let error = refused(Code::DataLoss, "a\u{1b}[2Jb", ErrorDetails::new());
+        assert_eq!(text(&error), "error: DataLoss: a\\u{1b}[2Jb");
     }
 
     #[test]

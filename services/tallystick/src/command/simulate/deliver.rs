@@ -143,6 +143,21 @@ impl Outcome {
         serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
     }
 
+    /// What to do about an answer that is not 2xx.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self.status {
+            None => Some(
+                "is `tallystick dev` running? Another edge is given by --edge-addr or TALLYSTICK_EDGE_ADDR",
+            ),
+            Some(400) => Some("the edge does not take the signature: is --webhook-secret its secret?"),
+            Some(404 | 405) => Some("is --edge-addr the address of an edge role?"),
+            Some(500..) => {
+                Some("nothing was stored: see /readyz of the service; Stripe itself would try again")
+            }
+            Some(_) => None,
+        }
+    }
+
     /// 2xx: committed.
     pub(super) fn is_accepted(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
