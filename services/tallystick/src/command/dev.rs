@@ -12,7 +12,6 @@ use stripe::Catalogue;
 use crate::client::endpoint;
 use crate::clock;
 use crate::error::Error;
-use crate::output;
 use crate::process::Stop;
 use crate::process::embedded::{Embedded, EmbeddedOptions};
 use crate::process::service::{self, CreditsRole, EdgeRole, Plan, Told};
@@ -112,7 +111,7 @@ async fn serve(args: &DevArgs, bound: [Bound; 3], database_url: String, stop: &S
     let secrets = Secrets::parse(DEV_SECRET).map_err(|error| defect(&error))?;
     let catalogue = Catalogue::dev().map_err(|error| defect(&error))?;
     let credits = endpoint("--grpc-addr", &grpc.addr.to_string())?;
-    hint(&grpc, &edge);
+    let hint = hint(&grpc, &edge);
     let credits_role = CreditsRole {
         database_url: database_url.clone(),
         lanes: LANES,
@@ -130,7 +129,7 @@ async fn serve(args: &DevArgs, bound: [Bound; 3], database_url: String, stop: &S
         edge: Some((edge, edge_role)),
         ops,
         grace: args.listen.grace(),
-        told: Some(Told { database_url, webhook_secret: DEV_SECRET }),
+        told: Some(Told { hint, database_url, webhook_secret: DEV_SECRET }),
     };
     service::run(plan, stop).await
 }
@@ -155,14 +154,14 @@ impl DevArgs {
 }
 
 /// What to do in another terminal; addresses only where they are not the default ones.
-fn hint(grpc: &Bound, edge: &Bound) {
+fn hint(grpc: &Bound, edge: &Bound) -> String {
     let addr = if grpc.addr.port() == 7070 { String::new() } else { format!(" --addr {}", grpc.addr) };
     let edge_addr =
         if edge.addr.port() == 7071 { String::new() } else { format!(" --edge-addr {}", edge.addr) };
-    output::note(&format!(
+    format!(
         "try, in another terminal:\n  tallystick watch user_1{addr}\n  tallystick simulate checkout --account user_1 \
          --pack starter{edge_addr}\n  tallystick spend user_1 30{addr}"
-    ));
+    )
 }
 
 /// Built-in values are tested; were one of them unusable, this says which.

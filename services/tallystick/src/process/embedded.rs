@@ -42,6 +42,8 @@ impl Embedded {
     /// # Errors
     /// [`Error::Postgres`]; its message says what was tried and what to do.
     pub(crate) async fn start(options: EmbeddedOptions) -> Result<Self, Error> {
+        let dir = options.data_dir.display();
+        tracing::info!(data_dir = %dir, "starting PostgreSQL; the first time in a directory takes some seconds");
         let cluster = blocking(move || start(&options)).await?;
         let cluster = Arc::new(cluster?);
         let enough = CancellationToken::new();
@@ -84,9 +86,7 @@ fn start(options: &EmbeddedOptions) -> Result<Cluster, postgres::Error> {
         Cluster::start(&binaries, &Options { data_dir: options.data_dir.clone(), port: 0, lifetime })?;
     tracing::info!(
         version = binaries.version(),
-        data_dir = %options.data_dir.display(),
         kept = !options.ephemeral,
-        adopted = cluster.was_adopted(),
         log = %cluster.log().display(),
         "PostgreSQL runs"
     );

@@ -26,6 +26,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::clock;
 use crate::error::Error;
+use crate::output;
 use crate::process::vitals::Vitals;
 use crate::process::{ReadyLine, Stop, http, ops};
 use crate::settings::listen::Bound;
@@ -49,8 +50,9 @@ pub(crate) struct Plan {
     pub(crate) told: Option<Told>,
 }
 
-/// The database and the secret that `dev` tells its user.
+/// What `dev` tells its user: in the ready line the database and the secret, after it what to do next.
 pub(crate) struct Told {
+    pub(crate) hint: String,
     pub(crate) database_url: String,
     pub(crate) webhook_secret: &'static str,
 }
@@ -96,6 +98,7 @@ struct Service {
     ops: Running,
     ledger: Option<(Store, Relay, CancellationToken)>,
     vitals: Vitals,
+    hint: Option<String>,
 }
 
 /// Runs a process until it is told to stop.
@@ -134,7 +137,9 @@ impl Service {
             roles.push(credits_role(bound, role, store.clone(), relay.clone(), plan.grace));
             ledger = Some((store, relay, relay_stop));
         }
+        let mut hint = None;
         if let Some(told) = plan.told {
+            hint = Some(told.hint);
             line.database_url = Some(told.database_url);
             line.webhook_secret = Some(told.webhook_secret);
         }
@@ -143,16 +148,18 @@ impl Service {
             http::serve(listener, routes, stop).await;
             Ok(())
         });
-        Ok((Self { roles, ops, ledger, vitals }, line))
+        Ok((Self { roles, ops, ledger, vitals, hint }, line))
     }
 
     /// Prints the ready line when it is true, then waits for a role that ends by itself.
     async fn serve(&mut self, line: &ReadyLine) -> Result<(), Error> {
-        let vitals = self.vitals.clone();
+        let (vitals, hint) = (self.vitals.clone(), self.hint.take());
         let become_ready = async {
             until_ready(&vitals).await;
             tell_durability(&vitals).await;
-            line.print()
+            let printed = line.print();
+            hint.iter().for_each(|hint| output::note(hint));
+            printed
         };
         let ended = self.ended();
         tokio::pin!(ended);
@@ -185,7 +192,10 @@ impl Service {
         }
         if let Some((store, relay, relay_stop)) = self.ledger {
             relay_stop.cancel();
-            let finished = async { tokio::join!(relay.stopped(), store.drain()) };
+            let finished = async {
+                tokio::join!(relay.stopped(), store.drain());
+                store.pool().close().await;
+            };
             let left = (started + grace * 9 / 10).saturating_duration_since(Instant::now());
             if tokio::time::timeout(left, finished).await.is_err() {
                 tracing::warn!("queued commands were not finished in time; their callers know no outcome");
