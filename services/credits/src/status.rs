@@ -145,9 +145,7 @@ fn row(error: &CallError) -> Row {
             format!("the balance is at version {version}, not yet at {min_version}"),
             vec![("version", version.to_string()), ("min_version", min_version.to_string())],
         ),
-        CallError::DeadlinePassed => {
-            plain(R::DeadlinePassed, "the deadline passed before the call was served", vec![])
-        }
+        CallError::DeadlinePassed => deadline_passed(),
         CallError::Overloaded => overloaded(),
         CallError::ShuttingDown => shutting_down(),
         CallError::TooManyStreams { limit } => plain(
@@ -195,10 +193,10 @@ fn subscription(why: &SubscriptionError) -> Row {
 fn apply(account: &AccountId, error: &ApplyError) -> Row {
     match error {
         ApplyError::Denied(why) => denied(account, *why),
-        ApplyError::KeyReused => plain(
+        ApplyError::KeyReused { operation_id } => plain(
             ErrorReason::IdempotencyKeyReused,
             "the idempotency key was used for another request",
-            vec![],
+            vec![("operation_id", operation_id.to_string())],
         ),
         ApplyError::Overloaded => overloaded(),
         ApplyError::Contended => plain(
@@ -206,6 +204,7 @@ fn apply(account: &AccountId, error: &ApplyError) -> Row {
             format!("account {account} is locked by others"),
             of_account(account),
         ),
+        ApplyError::DeadlinePassed => deadline_passed(),
         ApplyError::Unavailable => database_unavailable(),
         ApplyError::OutcomeUnknown => outcome_unknown(),
         ApplyError::Stopping => shutting_down(),
@@ -323,6 +322,10 @@ fn shutting_down() -> Row {
 
 fn database_unavailable() -> Row {
     plain(ErrorReason::DatabaseUnavailable, "the database cannot be reached", vec![])
+}
+
+fn deadline_passed() -> Row {
+    plain(ErrorReason::DeadlinePassed, "the deadline passed before the call was served", vec![])
 }
 
 fn outcome_unknown() -> Row {

@@ -23,7 +23,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use domain::{AccountId, Balance, Command, Entry, OperationId, RULE_VERSION, Timestamp, Unit};
+use domain::{AccountId, Balance, Command, Entry, Operation, OperationId, RULE_VERSION, Timestamp, Unit};
 use sqlx::{Connection, PgConnection};
 
 use crate::error::{ApplyError, StoreError};
@@ -81,6 +81,13 @@ pub(crate) struct Stored {
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) grant: Option<domain::Lot>,
+}
+
+impl Stored {
+    /// The operation as it was answered.
+    fn operation(&self) -> Operation {
+        Operation { id: self.operation_id, entries: self.entries.clone(), grant: self.grant.clone() }
+    }
 }
 
 /// Everything that was read under the locks.

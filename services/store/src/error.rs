@@ -1,6 +1,6 @@
 //! What can go wrong below the rules, and what a caller of `apply` may be told.
 
-use domain::{DecideError, Denied, Invalid};
+use domain::{DecideError, Denied, Invalid, OperationId};
 
 /// A database call that failed, with the operation's name for the one who reads the log.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +80,19 @@ pub enum ApplyError {
     Denied(Denied),
     /// The key belongs to another request; nothing was written.
     #[error("idempotency key was used for another request")]
-    KeyReused,
+    KeyReused {
+        /// The operation of the first request, which stands.
+        operation_id: OperationId,
+    },
     /// The queue is full; nothing was written.
     #[error("too many commands are waiting")]
     Overloaded,
     /// The account stayed locked by others; nothing was written.
     #[error("the account is locked by another writer")]
     Contended,
+    /// The deadline passed while the command waited for its turn; nothing was written.
+    #[error("the deadline passed before the command's turn came")]
+    DeadlinePassed,
     /// The database could not be reached in time, and no commit was tried; nothing was written.
     #[error("the database is not available")]
     Unavailable,

@@ -112,7 +112,7 @@ pub struct EventAnswer {
     pub outcome: String,
     /// This event id was stored before, and this delivery changed nothing.
     pub duplicate: bool,
-    /// The grant that this delivery made.
+    /// The grant that the event's object has made, by this delivery or an earlier one.
     pub operation: Option<Operation>,
 }
 

@@ -106,7 +106,9 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "the balance has 10000 open lots, its maximum",
         ),
         (
-            applied(ApplyError::KeyReused),
+            applied(ApplyError::KeyReused {
+                operation_id: "op_00000000000000000000000000000007".parse().unwrap(),
+            }),
             "IDEMPOTENCY_KEY_REUSED",
             "the idempotency key was used for another request",
         ),
@@ -117,6 +119,11 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "the balance is at version 7, not yet at 9",
         ),
         (CallError::DeadlinePassed, "DEADLINE_PASSED", "the deadline passed before the call was served"),
+        (
+            applied(ApplyError::DeadlinePassed),
+            "DEADLINE_PASSED",
+            "the deadline passed before the call was served",
+        ),
         (
             applied(ApplyError::OutcomeUnknown),
             "OUTCOME_UNKNOWN",

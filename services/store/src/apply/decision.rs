@@ -110,6 +110,13 @@ impl Decisions {
         }
     }
 
+    /// The operation that a key names, stored before or accepted in this batch.
+    pub(super) fn lookup_operation(&self, state: &State, key: &(AccountId, String)) -> Option<Operation> {
+        let earlier = self.taken.get(key).and_then(|place| self.accepted.get(*place));
+        let earlier = earlier.map(|accepted| accepted.operation.clone());
+        earlier.or_else(|| state.stored.get(key).map(Stored::operation))
+    }
+
     fn settle(&mut self, state: &mut State, item: &Item) -> Result<(), StoreError> {
         let key = (item.request.account().clone(), item.request.unit().clone());
         if let Some(balance) = state.balances.get_mut(&key)
@@ -134,17 +141,15 @@ fn settlement_id(command: OperationId) -> OperationId {
 /// The answer as it was. An operation that has our own id was stored by an earlier try of this very call.
 fn replay(stored: &Stored, command: &Command, operation_id: OperationId) -> Result<Answer, ApplyError> {
     if !is_same_wish(stored, command) {
-        return Err(ApplyError::KeyReused);
+        return Err(ApplyError::KeyReused { operation_id: stored.operation_id });
     }
-    let operation =
-        Operation { id: stored.operation_id, entries: stored.entries.clone(), grant: stored.grant.clone() };
-    Ok(Answer::Operation { operation, replayed: stored.operation_id != operation_id })
+    Ok(Answer::Operation { operation: stored.operation(), replayed: stored.operation_id != operation_id })
 }
 
 fn replay_of_batch(earlier: &Accepted, command: &Command) -> Result<Answer, ApplyError> {
     let same = earlier.keyed.as_ref().is_some_and(|k| k.fingerprint == command.fingerprint(RULE_VERSION));
     if !same {
-        return Err(ApplyError::KeyReused);
+        return Err(ApplyError::KeyReused { operation_id: earlier.operation.id });
     }
     Ok(Answer::Operation { operation: earlier.operation.clone(), replayed: true })
 }

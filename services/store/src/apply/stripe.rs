@@ -185,7 +185,7 @@ impl Decisions {
                 state: known.state,
                 outcome: known.outcome.clone(),
                 duplicate: !self.is_own_retry(state, request, item),
-                operation: None,
+                operation: self.granted_operation(state, &request.checkout),
             });
         }
         let answer = self.checkout(state, account, request, item)?;
@@ -204,6 +204,12 @@ impl Decisions {
         })
     }
 
+    /// The grant that a session has made, for the account that it was made for.
+    fn granted_operation(&self, state: &State, checkout: &Checkout) -> Option<Operation> {
+        let key = (checkout.account.clone(), grant_key(checkout).as_str().to_owned());
+        self.lookup_operation(state, &key)
+    }
+
     fn checkout(
         &mut self,
         state: &mut State,
@@ -216,7 +222,8 @@ impl Decisions {
         let session = (SESSION.to_owned(), checkout.session_id.clone());
         if let Some(claim) = state.stripe.claims.get(&session) {
             return Ok(if claim.account_id == owner {
-                without_effect(EventState::Applied, "already_granted")
+                let operation = self.granted_operation(state, checkout);
+                EventAnswer { operation, ..without_effect(EventState::Applied, "already_granted") }
             } else {
                 without_effect(EventState::Parked, "account_mismatch")
             });

@@ -12,8 +12,9 @@ use crate::request::Answer;
 
 const WAITING: u8 = 0;
 const CONTENDED: u8 = 1;
-const RUNNING: u8 = 2;
-const GIVEN_UP: u8 = 3;
+const FAILED: u8 = 2;
+const RUNNING: u8 = 3;
+const GIVEN_UP: u8 = 4;
 
 /// How far a request got. A request that waits can be given up for certain; one that runs, or whose commit was
 /// tried, may have been applied.
@@ -24,7 +25,8 @@ impl Progress {
     /// The caller stops waiting. What is true of its request from now on?
     pub(crate) fn give_up(&self) -> ApplyError {
         match self.0.swap(GIVEN_UP, Ordering::AcqRel) {
-            WAITING => ApplyError::Unavailable,
+            WAITING => ApplyError::DeadlinePassed,
+            FAILED => ApplyError::Unavailable,
             CONTENDED => ApplyError::Contended,
             _ => ApplyError::OutcomeUnknown,
         }
@@ -38,7 +40,7 @@ impl Progress {
 
     /// The batch failed for certain; the request waits again.
     fn rest(&self, contended: bool) {
-        let state = if contended { CONTENDED } else { WAITING };
+        let state = if contended { CONTENDED } else { FAILED };
         // Not when the caller has given up in the meantime.
         let _ = self.0.compare_exchange(RUNNING, state, Ordering::AcqRel, Ordering::Acquire);
     }

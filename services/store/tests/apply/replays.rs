@@ -28,9 +28,10 @@ async fn a_repeated_command_gets_the_answer_as_it_was_then() {
 #[tokio::test]
 async fn a_key_with_another_request_is_refused() {
     let book = Book::new().await;
-    book.apply(grant("user_1", "k", 100)).await.unwrap();
-    assert_eq!(book.apply(grant("user_1", "k", 101)).await, Err(ApplyError::KeyReused));
-    assert_eq!(book.apply(spend("user_1", "k", 100)).await, Err(ApplyError::KeyReused));
+    let (first, _) = operation(book.apply(grant("user_1", "k", 100)).await);
+    let reused = ApplyError::KeyReused { operation_id: first.id };
+    assert_eq!(book.apply(grant("user_1", "k", 101)).await, Err(reused.clone()));
+    assert_eq!(book.apply(spend("user_1", "k", 100)).await, Err(reused));
     assert_eq!(left(book.apply(grant("user_2", "k", 100)).await), 100, "keys belong to accounts");
     book.verify("user_1").await;
 }
@@ -56,7 +57,8 @@ async fn two_commands_with_one_key_in_one_batch_have_one_effect() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(replayed, [Ok(false), Ok(true), Ok(false), Ok(true), Err(ApplyError::KeyReused)]);
+    let reused = ApplyError::KeyReused { operation_id: items[2].operation_id };
+    assert_eq!(replayed, [Ok(false), Ok(true), Ok(false), Ok(true), Err(reused)]);
     assert_eq!(book.available("user_1").await, 40);
     book.verify("user_1").await;
 }
