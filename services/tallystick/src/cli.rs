@@ -92,7 +92,9 @@ impl Command {
     pub(crate) fn default_log_filter(&self) -> &'static str {
         match self {
             // The driver's remarks on every notice and closed connection are of no use here.
-            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) => "info,sqlx=warn,sqlx_core::pool::connection=error",
+            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) => {
+                "info,sqlx=warn,sqlx_core::pool::connection=error"
+            }
             _ => "warn",
         }
     }
