@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::EntryHash;
 use relay::{Message, SnapshotReason, Subscription, SubscriptionError, Target};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::ledger::LIMIT;
 
@@ -27,6 +27,8 @@ pub struct Reader {
     pub events: Vec<String>,
     /// Events of each Changes.
     pub sizes: Vec<usize>,
+    /// Bookmarks keep coming on a stream that goes wrong, so the reader as a whole has a limit.
+    give_up_at: Instant,
 }
 
 impl Reader {
@@ -43,6 +45,7 @@ impl Reader {
             marks: Vec::new(),
             events: Vec::new(),
             sizes: Vec::new(),
+            give_up_at: Instant::now() + LIMIT,
         }
     }
 
@@ -52,7 +55,7 @@ impl Reader {
 
     /// Takes one message.
     pub async fn step(&mut self) -> Result<(), SubscriptionError> {
-        let next = timeout(LIMIT, self.subscription.next()).await.expect("a message in time");
+        let next = timeout_at(self.give_up_at, self.subscription.next()).await.expect("a message in time");
         self.take(next.expect("the stream goes on")?);
         Ok(())
     }
