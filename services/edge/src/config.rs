@@ -19,10 +19,6 @@ pub struct EdgeLimits {
     pub answer_timeout: Duration,
     /// Requests under way at once; beyond them 503 at once. Times `body_bytes` it bounds the memory (64 MiB).
     pub max_in_flight: usize,
-    /// How long a request's head may take to arrive, an idle kept-alive connection included.
-    pub header_timeout: Duration,
-    /// Connections at once. Stripe opens a few; beyond this new ones wait in the kernel's queue.
-    pub max_connections: usize,
 }
 
 impl Default for EdgeLimits {
@@ -32,8 +28,6 @@ impl Default for EdgeLimits {
             body_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(8),
             max_in_flight: 128,
-            header_timeout: Duration::from_secs(15),
-            max_connections: 1024,
         }
     }
 }

@@ -10,10 +10,8 @@ mod answer;
 mod body;
 mod config;
 mod forward;
-mod listener;
 mod traceparent;
 mod webhook;
 
 pub use config::{ApiKey, ApiKeyError, EdgeConfig, EdgeLimits};
-pub use listener::serve;
 pub use webhook::{WEBHOOK_PATH, router};

@@ -31,8 +31,7 @@ pub(crate) async fn edge(channel: Channel, limits: EdgeLimits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = edge::router(config, channel);
-    let patience = PATIENCE;
-    tokio::spawn(edge::serve(listener, router, limits, std::future::pending(), patience));
+    tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }
 

@@ -145,7 +145,7 @@ impl Service {
         }
         let (listener, routes) = (plan.ops.listener, ops::router(vitals.clone()));
         let ops = spawn("operations", 5, |stop| async move {
-            http::serve(listener, routes, stop).await;
+            http::serve(listener, routes, http::LISTENER_LIMITS, stop).await;
             Ok(())
         });
         Ok((Self { roles, ops, ledger, vitals, hint }, line))
@@ -276,7 +276,7 @@ fn edge_role(bound: Bound, role: EdgeRole, channel: Channel) -> Running {
     };
     let routes = edge::router(config, channel);
     spawn("edge", 30, |stop| async move {
-        http::serve(bound.listener, routes, stop).await;
+        http::serve(bound.listener, routes, http::LISTENER_LIMITS, stop).await;
         Ok(())
     })
 }
