@@ -105,7 +105,7 @@ fn assert_same(told: &Entry, is: &domain::Entry) {
         && told.unit == is.unit.as_str()
         && told.version == is.version
         && told.entry_hash == is.hash.0.as_slice()
-        && told.operation_id == is.operation_id.uuid().to_string()
+        && told.operation_id == is.operation_id.to_string()
         && (told.operation_index, told.operation_size) == (is.operation_index, is.operation_size)
         && (told_figures, told_deltas) == (figures, deltas);
     assert!(same, "told {told:?}, the journal has {is:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{AccountId, Entry, EntryHash, Unit};
+use domain::{AccountId, Entry, EntryHash, OperationId, Unit};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use store::{Store, StoreOptions};
 
@@ -56,11 +56,11 @@ impl Journal {
             assert_chained(&entries);
             journal.balances.insert((account, unit), entries);
         }
-        let operations = "select account_id, idempotency_key, operation_id::text, unit, first_version,
+        let operations = "select account_id, idempotency_key, operation_id, unit, first_version,
             entry_count::bigint from operations";
         for row in rows(store.pool(), operations).await {
             let operation = Operation {
-                operation_id: row.get(2),
+                operation_id: OperationId::from_uuid(row.get(2)).to_string(),
                 unit: row.get(3),
                 first_version: row.get(4),
                 entry_count: row.get(5),

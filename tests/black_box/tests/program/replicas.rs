@@ -27,7 +27,7 @@ async fn a_write_through_one_replica_reaches_a_watcher_of_the_other_while_a_stra
 
     // It has a transaction id, older than all that follow, and a row in the outbox's neighbourhood.
     let mut open = database.pool().begin().await.unwrap();
-    let write = "insert into accounts (account_id) values ('stranger')";
+    let write = "insert into accounts (account_id, created_at) values ('stranger', now())";
     sqlx::raw_sql(write).execute(&mut *open).await.unwrap();
     for version in 2..=4 {
         api.spend(api::spend("user_1", &format!("while {version}"), 1)).await.unwrap();
