@@ -21,6 +21,23 @@ async fn the_first_bookmark_comes_at_once_in_sync_behind_the_attach() {
     assert_eq!((reader.version("a"), reader.version("b")), (900, 0));
 }
 
+#[tokio::test]
+async fn a_due_bookmark_waits_behind_what_is_queued() {
+    let ledger = Ledger::new().await;
+    let targets = vec![target("a", Some(0))];
+    let mut paused = Reader::new(ledger.subscribe(targets.clone()), &targets);
+    let mut witness = Reader::new(ledger.subscribe(targets.clone()), &targets);
+    paused.until_mark().await;
+    ledger.writer().await.append("a", 5, 1).await;
+    witness.until("a", 5).await;
+    // Three bookmarks of the witness: by then one of the paused reader is due, with five changes in its queue.
+    for _ in 0..3 {
+        witness.until_mark().await;
+    }
+    paused.until_mark().await;
+    assert_eq!(paused.version("a"), 5);
+}
+
 /// Whatever was committed before `arrival - source_lag` came before the bookmark: also after overflows, and
 /// whatever is committed meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
