@@ -40,12 +40,12 @@ impl Finished {
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// The error that a command called with `--json` wrote to standard error.
+    /// The error that a command called with `--json` wrote to standard error; it comes last.
     ///
     /// # Panics
     /// When there is none.
     pub fn error_json(&self) -> Value {
-        let line = self.stderr.lines().find(|line| line.starts_with('{'));
+        let line = self.stderr.lines().rfind(|line| line.starts_with('{'));
         let line = line.unwrap_or_else(|| panic!("no error as JSON: {self:?}"));
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }

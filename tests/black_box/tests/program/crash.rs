@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use crate::{LIMIT, assert_healthy};
 
 /// Faults of one test. Each strikes after a number of acknowledged calls that chance chooses.
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 3;
 const WORKERS: usize = 8;
 
 /// A service on a server of its own, under load and watched.
