@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use domain::{
-    AccountId, AccountState, Action, Balance, Command, Context, DecideError, Denied, EntryHash, Expiry, Figures, Grant,
-    GrantKind, IdempotencyKey, Lot, MAX_BALANCE, OperationId, Priority, Spend, Timestamp, Unit, decide, settle,
+    AccountId, AccountState, Action, Balance, Command, Context, DecideError, Denied, EntryHash, Expiry,
+    Figures, Grant, GrantKind, IdempotencyKey, Lot, MAX_BALANCE, OperationId, Priority, Spend, Timestamp,
+    Unit, decide, settle,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -163,7 +164,9 @@ fn check(balance: &Balance, debt_at_first: i64, entries: &[domain::Entry]) {
 fn said(result: &Result<domain::Operation, DecideError>) -> Said {
     match result {
         Ok(_) => Said::Yes,
-        Err(DecideError::Denied(Denied::InsufficientCredits { available, .. })) => Said::NotEnough(*available),
+        Err(DecideError::Denied(Denied::InsufficientCredits { available, .. })) => {
+            Said::NotEnough(*available)
+        }
         Err(DecideError::Denied(Denied::ExpiryNotInFuture { .. })) => Said::AlreadyOver,
         Err(DecideError::Denied(Denied::BalanceLimitExceeded { .. })) => Said::TooMuch,
         Err(other) => panic!("{other:?}"),
