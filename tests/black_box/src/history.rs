@@ -140,3 +140,134 @@ pub fn versions<'a>(accounts: &'a [String], journal: &'a Journal) -> impl Iterat
         (account.as_str(), journal.credits_of(account).last().map_or(0, |entry| entry.version))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use domain::{AccountId, EntryHash, EntryKind, Figures, OperationId, Timestamp, Unit};
+
+    use super::*;
+
+    const KEY: &str = "k";
+
+    /// One grant of 5 to account `a` under key `k`, as the journal has it.
+    fn journal() -> Journal {
+        let operation_id: OperationId = "op_00000000000000000000000000000007".parse().unwrap();
+        let figures = Figures { available: 5, held: 0, scheduled: 0, debt: 0 };
+        let entry = domain::Entry {
+            account: AccountId::try_new("a").unwrap(),
+            unit: Unit::try_new("").unwrap(),
+            version: 1,
+            operation_id,
+            operation_index: 0,
+            operation_size: 1,
+            kind: EntryKind::Grant,
+            delta: figures,
+            after: figures,
+            lines: Vec::new(),
+            reference: String::new(),
+            actor: String::new(),
+            on_behalf_of: String::new(),
+            reason: String::new(),
+            effective_at: Timestamp::from_micros(0),
+            recorded_at: Timestamp::from_micros(0),
+            traceparent: None,
+            metadata_digest: None,
+            hash: EntryHash([9; 32]),
+        };
+        let operation = Operation {
+            operation_id: operation_id.to_string(),
+            unit: "credits".to_owned(),
+            first_version: 1,
+            entry_count: 1,
+        };
+        let mut journal = Journal::default();
+        journal.balances.insert(("a".to_owned(), "credits".to_owned()), vec![entry]);
+        journal.operations.insert(("a".to_owned(), KEY.to_owned()), operation);
+        journal
+    }
+
+    /// That grant, as a caller or a watcher is told of it.
+    fn told() -> Entry {
+        Entry {
+            account_id: "a".to_owned(),
+            unit: "credits".to_owned(),
+            version: 1,
+            operation_id: "op_00000000000000000000000000000007".to_owned(),
+            operation_size: 1,
+            available_delta: 5,
+            available: 5,
+            entry_hash: Bytes::from_static(&[9; 32]),
+            ..Entry::default()
+        }
+    }
+
+    fn acknowledged(entry: Entry) -> Answer {
+        let balance =
+            Balance { available: 5, version: 1, entry_hash: entry.entry_hash.clone(), ..Balance::default() };
+        let operation_id = entry.operation_id.clone();
+        Answer::Acknowledged { operation_id, balance: Box::new(balance), entries: vec![entry] }
+    }
+
+    fn call(key: &str, answer: Answer) -> Call {
+        Call { account: "a".to_owned(), key: key.to_owned(), action: Action::Grant(5), answer }
+    }
+
+    fn refused() -> Answer {
+        Answer::Refused("INSUFFICIENT_CREDITS".to_owned())
+    }
+
+    fn unknown() -> Answer {
+        Answer::Unknown("OUTCOME_UNKNOWN".to_owned())
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_lies_there_is_the_truth() {
+        let tally = assert_truth(&[call(KEY, acknowledged(told())), call("other", refused())], &journal());
+        assert_eq!((tally.acknowledged, tally.refused, tally.written_in_silence), (1, 1, 0));
+    }
+
+    #[test]
+    fn an_unknown_outcome_may_be_either() {
+        assert_eq!(assert_truth(&[call(KEY, unknown())], &journal()).written_in_silence, 1);
+        assert_eq!(assert_truth(&[call(KEY, unknown())], &Journal::default()).written_in_silence, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "acknowledged and lost")]
+    fn a_lost_write_is_found() {
+        assert_truth(&[call(KEY, acknowledged(told()))], &Journal::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "refused and written all the same")]
+    fn a_write_that_was_refused_is_found() {
+        assert_truth(&[call(KEY, refused())], &journal());
+    }
+
+    #[test]
+    #[should_panic(expected = "denied after it was acknowledged")]
+    fn a_refusal_after_the_acknowledgement_is_found() {
+        assert_truth(&[call(KEY, acknowledged(told())), call(KEY, refused())], &journal());
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody sent")]
+    fn a_write_that_nobody_asked_for_is_found() {
+        assert_truth(&[call("other", refused())], &journal());
+    }
+
+    #[test]
+    #[should_panic(expected = "the journal has")]
+    fn an_answer_with_another_hash_is_found() {
+        let entry = Entry { entry_hash: Bytes::from_static(&[8; 32]), ..told() };
+        assert_truth(&[call(KEY, acknowledged(entry))], &journal());
+    }
+
+    #[test]
+    #[should_panic(expected = "entries of a: seen and written")]
+    fn a_change_that_a_watcher_missed_is_found() {
+        let seen = Seen { entries: BTreeMap::from([("a".to_owned(), Vec::new())]), ..Seen::default() };
+        assert_watched(&seen, &journal());
+    }
+}

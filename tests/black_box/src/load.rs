@@ -206,11 +206,11 @@ impl Worker {
         }
         let account = self.accounts.choose(&mut self.random).expect("a load has accounts").clone();
         let key = format!("{}-{}-{}", self.name, self.done.len(), self.random.random_range(0..u32::MAX));
-        // Grants and spends are worth the same, so that some spends find nothing left.
+        // More is asked for than there is, so that many spends find nothing left.
         let action = if self.random.random_bool(0.3) {
             Action::Grant(self.random.random_range(1..=100))
         } else {
-            Action::Spend(self.random.random_range(1..=43))
+            Action::Spend(self.random.random_range(1..=60))
         };
         Task { account, key, action }
     }

@@ -199,3 +199,59 @@ fn follows(before: Option<&Entry>, entry: &Entry, account: &str) -> Result<(), S
         && figures.iter().all(|(before, delta, after)| before + delta == *after && *after >= 0);
     if sound { Ok(()) } else { Err(format!("after version {} of {account} came {entry:?}", before.version)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn entry(version: i64, index: i32, size: i32) -> Entry {
+        Entry {
+            account_id: "a".to_owned(),
+            unit: "credits".to_owned(),
+            version,
+            operation_index: index,
+            operation_size: size,
+            available_delta: 1,
+            available: version,
+            entry_hash: Bytes::from_static(&[1; 32]),
+            ..Entry::default()
+        }
+    }
+
+    fn faults(batches: &[Vec<Entry>]) -> usize {
+        let mut seen = Seen { entries: BTreeMap::from([("a".to_owned(), Vec::new())]), ..Seen::default() };
+        for entries in batches {
+            seen.take(Changes {
+                account_id: "a".to_owned(),
+                unit: "credits".to_owned(),
+                entries: entries.clone(),
+            });
+        }
+        seen.faults.len()
+    }
+
+    #[test]
+    fn whole_operations_in_order_are_sound() {
+        assert_eq!(faults(&[vec![entry(1, 0, 1)], vec![entry(2, 0, 2), entry(3, 1, 2), entry(4, 0, 1)]]), 0);
+    }
+
+    #[test]
+    fn a_gap_a_repetition_a_cut_operation_and_wrong_figures_are_faults() {
+        assert_eq!(faults(&[vec![entry(1, 0, 1)], vec![entry(3, 0, 1)]]), 1, "a gap");
+        assert_eq!(faults(&[vec![entry(1, 0, 1)], vec![entry(1, 0, 1)]]), 1, "a repetition");
+        assert_eq!(faults(&[vec![entry(1, 0, 2)]]), 1, "the end is missing");
+        assert_eq!(faults(&[vec![entry(1, 1, 2)]]), 1, "the beginning is missing");
+        assert_eq!(faults(&[vec![]]), 1, "nothing");
+        assert_eq!(faults(&[vec![Entry { available: 7, ..entry(1, 0, 1) }]]), 1, "figures");
+    }
+
+    #[test]
+    fn the_next_stream_goes_on_after_the_last_entry() {
+        let seen =
+            Seen { entries: BTreeMap::from([("a".to_owned(), vec![entry(1, 0, 1)])]), ..Seen::default() };
+        let target = seen.request().targets.remove(0);
+        assert_eq!((target.after_version, target.after_hash.len()), (Some(1), 32));
+    }
+}

@@ -52,7 +52,7 @@ async fn two_replicas_that_hammer_one_account_never_overspend_it_and_never_deadl
     let accounts = vec!["team".to_owned()];
     let watchers: Vec<Watcher> = addrs.iter().map(|addr| Watcher::start(addr, None, &accounts)).collect();
     let load = Load::start(&Plan { addrs, api_key: None, accounts, workers: 16, seed });
-    load.more_acknowledged(1500, LIMIT).await;
+    load.more_acknowledged(800, LIMIT).await;
     let calls = load.finish().await;
 
     let journal = Journal::read(database.url()).await;
