@@ -17,8 +17,6 @@ pub(crate) const LAST_RESORT: Duration = Duration::from_secs(5);
 pub(crate) const MAX_RECEIPT_SKEW_S: i64 = 60;
 /// Most fields that one refusal lists: enough for every field of a write, bounded for a watch of 1000 targets.
 pub(crate) const MAX_VIOLATIONS: usize = 32;
-/// Reads of a balance that keeps becoming due while it is read; each settles everything due at its time.
-pub(crate) const MAX_DUE_READS: u32 = 4;
 /// Time between bookmarks of a stream that names none.
 pub(crate) const DEFAULT_BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
 /// Due balances that one attach settles at a time: a batch of the store takes more, other callers wait less.

@@ -4,12 +4,13 @@
 //! | --- | --- | --- |
 //! | 1 begin | 1 | READ COMMITTED: every statement below sees what was committed before it began |
 //! | 2 lock (`lock.rs`) | 1, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
-//! | 3 read (`load.rs`) | 3, +3 with Stripe events, +1 a page of lots | keys with their answers, lots, balances |
+//! | 3 read (`load.rs`) | 3, +2 with replays, +4 with Stripe events, +1 a further page of lots | keys with their answers, lots, balances |
 //! | 4 decide (`decision.rs`) | 0 | pure rules, request by request, in order of arrival |
-//! | 5 write (`write.rs`) | 2–6, +4 with Stripe events | set-based: lots, balances, operations, journal, outbox |
+//! | 5 write (`write.rs`) | 5–7, +1 with Stripe claims, +2 or 3 a Stripe event | set-based: lots, balances, operations, journal, outbox |
 //! | 6 commit | 1 | nothing is answered before it, not even a refusal |
 //!
-//! The number of round trips does not grow with the batch. Lock and read never share a statement: one that
+//! The number of round trips does not grow with the batch, but for Stripe events, which are rare beside spends and
+//! bring a body each. Lock and read never share a statement: one that
 //! waited for a lock still sees every other table as it was before the wait.
 //!
 //! Lock order of all writers: accounts, then Stripe keys (inbox ids and natural keys, by their hash); each
@@ -26,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use domain::{AccountId, Balance, Command, Entry, Operation, OperationId, RULE_VERSION, Timestamp, Unit};
 use sqlx::{Connection, PgConnection};
 
-use crate::error::{ApplyError, StoreError};
+use crate::error::{ApplyError, COMMIT, StoreError};
 use crate::request::{Answer, Request};
 use decision::Decisions;
 use stripe::StripeState;
@@ -50,6 +51,9 @@ pub struct Item {
     pub request: Request,
     /// Made once per request, before the first try: a later try that finds it stored knows it for its own.
     pub operation_id: OperationId,
+    /// An earlier try may be committing at this moment, its connection lost: an account that it makes is not
+    /// visible yet, so its row must be waited for, also by a request that makes none.
+    pub commit_tried: bool,
 }
 
 /// What became of one request of a committed batch.
@@ -118,7 +122,7 @@ pub async fn run_batch(
     let mut tx = begun.map_err(before_commit)?;
     let decided = decide_in_tx(&mut tx, items, wait, encode, new_accounts_are_sandbox).await;
     let outcomes = decided.map_err(before_commit)?;
-    let committed = tx.commit().await.map_err(StoreError::during("commit"));
+    let committed = tx.commit().await.map_err(StoreError::during(COMMIT));
     committed.map_err(|source| BatchError { source, commit_tried: true })?;
     Ok(outcomes)
 }
@@ -131,10 +135,13 @@ async fn decide_in_tx(
     new_accounts_are_sandbox: bool,
 ) -> Result<Vec<Outcome>, StoreError> {
     let wanted: BTreeSet<&AccountId> = items.iter().map(|item| item.request.account()).collect();
-    let creating: BTreeSet<&AccountId> =
-        items.iter().filter(|item| item.request.may_create()).map(|item| item.request.account()).collect();
+    let creating: BTreeSet<&AccountId> = items
+        .iter()
+        .filter(|item| item.commit_tried || item.request.may_create())
+        .map(|item| item.request.account())
+        .collect();
     let locked = lock::accounts_in_tx(tx, &wanted, &creating, wait, new_accounts_are_sandbox).await?;
-    let mut state = load::state_in_tx(tx, items, locked).await?;
+    let mut state = load::state_in_tx(tx, items, locked, wait).await?;
     let mut decisions = Decisions::default();
     let mut outcomes = Vec::with_capacity(items.len());
     for item in items {

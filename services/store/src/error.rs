@@ -2,6 +2,9 @@
 
 use domain::{DecideError, Denied, Invalid, OperationId};
 
+/// The operation of a COMMIT, whose failure leaves open what happened.
+pub(crate) const COMMIT: &str = "commit";
+
 /// A database call that failed, with the operation's name for the one who reads the log.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -48,11 +51,27 @@ impl StoreError {
         }
     }
 
+    /// Whether a statement took longer than it may.
+    #[must_use]
+    pub fn is_statement_timeout(&self) -> bool {
+        self.has_code("57014")
+    }
+
+    /// Whether the failed call may have been committed all the same.
+    #[must_use]
+    pub fn may_have_committed(&self) -> bool {
+        matches!(self, Self::Database { operation: COMMIT, .. })
+    }
+
     /// Whether a lock was not granted in time.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {
+        self.has_code("55P03")
+    }
+
+    fn has_code(&self, wanted: &str) -> bool {
         let Self::Database { source: sqlx::Error::Database(error), .. } = self else { return false };
-        error.code().is_some_and(|code| code == "55P03")
+        error.code().is_some_and(|code| code == wanted)
     }
 }
 

@@ -4,7 +4,7 @@ use domain::OperationId;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::error::StoreError;
+use crate::error::{COMMIT, StoreError};
 use crate::request::{EventAnswer, EventState};
 use crate::stripe_event::StripeEvent;
 
@@ -34,7 +34,8 @@ pub(crate) async fn upsert_in_tx(
            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::timestamptz, $13,
                    case when $13::timestamptz is null then $12::timestamptz + interval '5 seconds' end)
            on conflict on constraint stripe_events_pkey do update
-           set state = excluded.state, outcome = excluded.outcome, account_id = excluded.account_id,
+           set state = excluded.state, outcome = excluded.outcome,
+               account_id = coalesce(excluded.account_id, stripe_events.account_id),
                operation_id = excluded.operation_id, resolved_at = excluded.resolved_at,
                next_attempt_at = excluded.next_attempt_at, attempts = stripe_events.attempts + 1"#,
         row.event.event_id,
@@ -97,6 +98,6 @@ pub(crate) async fn record(
     }
     let row = Row { event, state, outcome, account_id: None, operation_id: None, traceparent };
     upsert_in_tx(&mut tx, &row, now).await?;
-    tx.commit().await.map_err(StoreError::during("commit"))?;
+    tx.commit().await.map_err(StoreError::during(COMMIT))?;
     Ok(EventAnswer { state, outcome: outcome.to_owned(), duplicate: false, operation: None })
 }

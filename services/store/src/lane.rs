@@ -31,7 +31,7 @@ use job::{Job, Progress};
 pub(crate) const MAX_BATCH: usize = 256;
 /// Most bytes of one batch, about: Stripe bodies travel with their requests.
 pub(crate) const MAX_BATCH_BYTES: usize = 1 << 20;
-/// Requests that may wait in one lane. At 10,000 requests a second on two lanes: 200 ms of work.
+/// Requests that may wait in one lane, and on all detours together. At 10,000 requests a second on two lanes: 200 ms of work.
 pub(crate) const MAX_QUEUE: usize = 1024;
 /// Accounts that may wait for foreign locks at once; each holds a connection while it waits.
 pub(crate) const MAX_DETOURS: usize = 8;
@@ -81,7 +81,8 @@ impl Lanes {
         };
         let operation_id = OperationId::from_uuid(Uuid::now_v7());
         let progress = Arc::new(Progress::default());
-        let (job, answer) = Job::new(Item { request, operation_id }, deadline, Arc::clone(&progress));
+        let (job, answer) =
+            Job::new(Item { request, operation_id, commit_tried: false }, deadline, Arc::clone(&progress));
         sender.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ApplyError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ApplyError::Stopping,

@@ -79,6 +79,7 @@ impl CreditRpc {
     ) -> Result<EventAnswer, CallError> {
         let stored = self.store.record_event(event, state, reason, caller.traceparent.as_deref());
         match tokio::time::timeout_at(caller.deadline, stored).await {
+            Ok(Err(error)) if error.may_have_committed() => Err(CallError::OutcomeUnknown),
             Ok(answer) => Ok(answer?),
             Err(_) => Err(CallError::OutcomeUnknown),
         }

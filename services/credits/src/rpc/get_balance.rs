@@ -11,7 +11,6 @@ use crate::caller::Caller;
 use crate::encode::{empty_balance, proto_balance};
 use crate::error::CallError;
 use crate::fields::Fields;
-use crate::limits::MAX_DUE_READS;
 use crate::principal::Scope;
 
 /// Which balance, and how new.
@@ -72,15 +71,15 @@ impl CreditRpc {
         unit: &Unit,
         caller: &Caller,
     ) -> Result<Option<StoredBalance>, CallError> {
-        for _ in 0..MAX_DUE_READS {
-            let balance = self.read_balances(&[(account.clone(), unit.clone())], caller).await?.pop();
-            if !balance.as_ref().is_some_and(|balance| balance.is_due) {
-                return Ok(balance);
-            }
-            let settled = self.store.settle(account.clone(), unit.clone(), caller.deadline).await;
-            settled.map_err(CallError::of(account.clone()))?;
+        let key = [(account.clone(), unit.clone())];
+        let balance = self.read_balances(&key, caller).await?.pop();
+        if !balance.as_ref().is_some_and(|balance| balance.is_due) {
+            return Ok(balance);
         }
-        Err(CallError::Broken("a balance is due after it was settled"))
+        let settled = self.store.settle(account.clone(), unit.clone(), caller.deadline).await;
+        settled.map_err(CallError::of(account.clone()))?;
+        // What became due since the settlement is later than the call, and no business of it.
+        Ok(self.read_balances(&key, caller).await?.pop())
     }
 }
 

@@ -6,7 +6,7 @@ use domain::{
     AccountId, AccountState, Command, Context, DecideError, Lot, Operation, OperationId, RULE_VERSION,
     decide, settle,
 };
-use sqlx::types::Uuid;
+use sha2::{Digest, Sha256};
 
 use super::lock::Account;
 use super::stripe::StripeWrites;
@@ -60,6 +60,7 @@ impl Decisions {
                 Ok(Answer::Settled)
             }
             Request::Command(command) => self.command(state, account, command, item.operation_id)?,
+            Request::Stripe(stripe) if state.stripe.is_busy(stripe) => return Ok(Outcome::Busy),
             Request::Stripe(stripe) => Ok(Answer::Event(self.stripe_event(state, account, stripe, item)?)),
         };
         Ok(Outcome::Decided(answer))
@@ -88,9 +89,10 @@ impl Decisions {
         let balance_key = (command.account.clone(), command.unit.clone());
         let balance =
             state.balances.get_mut(&balance_key).ok_or(StoreError::Broken("balance was not loaded"))?;
+        let id = settlement_id(operation_id, balance.version);
         // A settlement that is due runs in front. When the command is then refused the settlement still
         // stands: it is time's doing, not the command's.
-        if let Some(operation) = settle(balance, &clock_context(), settlement_id(operation_id), now)? {
+        if let Some(operation) = settle(balance, &clock_context(), id, now)? {
             self.accepted.push(Accepted { operation, keyed: None });
         }
         match decide(balance, account_state, command, operation_id, now) {
@@ -119,9 +121,9 @@ impl Decisions {
 
     fn settle(&mut self, state: &mut State, item: &Item) -> Result<(), StoreError> {
         let key = (item.request.account().clone(), item.request.unit().clone());
-        if let Some(balance) = state.balances.get_mut(&key)
-            && let Some(operation) = settle(balance, &clock_context(), item.operation_id, state.now)?
-        {
+        let Some(balance) = state.balances.get_mut(&key) else { return Ok(()) };
+        let id = settlement_id(item.operation_id, balance.version);
+        if let Some(operation) = settle(balance, &clock_context(), id, state.now)? {
             self.accepted.push(Accepted { operation, keyed: None });
         }
         Ok(())
@@ -132,10 +134,16 @@ fn clock_context() -> Context {
     Context { actor: CLOCK_ACTOR.to_owned(), ..Context::default() }
 }
 
-/// The id of a settlement in front of a command: the command's with its last bit turned, since both are stored
-/// and a retry must find the same two.
-fn settlement_id(command: OperationId) -> OperationId {
-    OperationId::from_uuid(Uuid::from_u128(command.uuid().as_u128() ^ 1))
+/// The id of a settlement: made of the request that met it and the version that it follows, so that it differs
+/// from the request's own, and from that of a later settlement that a retry of the same request meets.
+fn settlement_id(request: OperationId, version: i64) -> OperationId {
+    let mut hasher = Sha256::new();
+    hasher.update(request.uuid().as_bytes());
+    hasher.update(version.to_be_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let (halves, _) = digest.as_chunks::<16>();
+    let bytes = halves.first().copied().unwrap_or_default();
+    OperationId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 /// The answer as it was. An operation that has our own id was stored by an earlier try of this very call.

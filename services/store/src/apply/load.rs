@@ -1,15 +1,15 @@
 //! Phase 3: read what the batch needs, after the locks: stored keys with their answers, the lots that may burn
 //! or are due, the balances, and Stripe's keys.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use domain::{AccountId, Action, Balance, Figures, GrantId, Lot, OperationId, Timestamp, Unit};
+use domain::{AccountId, Action, Balance, Figures, Lot, OperationId, Timestamp, Unit};
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
 use super::lock::{Account, Locked};
-use super::{BalanceKey, Item, State, Stored, stripe};
+use super::{BalanceKey, Item, State, Stored, Wait, stripe};
 use crate::error::StoreError;
 use crate::journal;
 use crate::request::Request;
@@ -25,12 +25,13 @@ pub(super) async fn state_in_tx(
     tx: &mut PgConnection,
     items: &[&Item],
     locked: Locked,
+    wait: Wait,
 ) -> Result<State, StoreError> {
     let is_locked = |id: &AccountId| matches!(locked.accounts.get(id), Some(Account::Locked(_)));
     let ours: Vec<&Request> =
         items.iter().map(|item| &item.request).filter(|request| is_locked(request.account())).collect();
     let stored = stored_in_tx(tx, &ours).await?;
-    let stripe = stripe::state_in_tx(tx, &ours).await?;
+    let stripe = stripe::state_in_tx(tx, &ours, wait).await?;
     let demands = demands(&ours);
     let mut balances = if demands.is_empty() {
         BTreeMap::new()
@@ -97,49 +98,62 @@ async fn stored_in_tx(
     .await
     .map_err(StoreError::during("read idempotency keys"))?;
 
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+
+    let mut ranges = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let last = row.first_version + i64::from(row.entry_count) - 1;
+        let balance = (AccountId::try_new(row.account_id.as_str())?, Unit::try_new(row.unit.as_str())?);
+        ranges.push((balance, row.first_version, last));
+    }
+    let mut entries = journal::entries_of_ranges(&mut *tx, &ranges).await?;
+    let ids = rows.iter().map(|row| (row.account_id.clone(), row.operation_id));
+    let mut lots = lots_of_operations_in_tx(tx, ids.unzip()).await?;
     let mut stored = HashMap::with_capacity(rows.len());
     for row in rows {
-        let account = AccountId::try_new(row.account_id)?;
-        let unit = Unit::try_new(row.unit)?;
-        let last = row.first_version + i64::from(row.entry_count) - 1;
-        let entries = journal::entries_between(&mut *tx, &account, &unit, row.first_version, last).await?;
-        let grant_id = GrantId::from_uuid(row.operation_id);
-        let grant = granted_lot(tx, &account, grant_id, &entries).await?;
+        let id = OperationId::from_uuid(row.operation_id);
+        let entries = entries.remove(&id).unwrap_or_default();
         let operation = Stored {
-            operation_id: OperationId::from_uuid(row.operation_id),
+            operation_id: id,
             rule_version: row.rule_version,
             fingerprint: row.fingerprint,
+            grant: as_granted(lots.remove(&row.operation_id), &entries)?,
             entries,
-            grant,
         };
-        stored.insert((account, row.idempotency_key), operation);
+        stored.insert((AccountId::try_new(row.account_id)?, row.idempotency_key), operation);
     }
     Ok(stored)
 }
 
-/// The lot of a stored grant, as it was right after the granting entry.
-async fn granted_lot(
+/// The lots that these operations made, as they are now; a lot has the id of its operation.
+async fn lots_of_operations_in_tx(
     tx: &mut PgConnection,
-    account: &AccountId,
-    grant_id: GrantId,
-    entries: &[domain::Entry],
-) -> Result<Option<Lot>, StoreError> {
+    (accounts, ids): (Vec<String>, Vec<Uuid>),
+) -> Result<HashMap<Uuid, Lot>, StoreError> {
+    let rows = sqlx::query_as!(
+        LotRow,
+        r#"select g.account_id, g.unit, g.grant_id, g.version, g.last_version, g.kind, g.priority, g.amount,
+                  g.remaining, g.held, g.effective_at, g.expires_at, g.active, g.cost_currency,
+                  g.cost_minor_units
+           from unnest($1::text[], $2::uuid[]) as wanted(account_id, grant_id)
+           join grants g on g.account_id = wanted.account_id and g.grant_id = wanted.grant_id"#,
+        &accounts,
+        &ids
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read stored grants"))?;
+    rows.into_iter().map(|row| row.into_lot().map(|(_, lot)| (lot.grant_id.uuid(), lot))).collect()
+}
+
+/// The lot of a stored grant as it was right after the granting entry; `None` for other operations.
+fn as_granted(lot: Option<Lot>, entries: &[domain::Entry]) -> Result<Option<Lot>, StoreError> {
     let Some(own) = entries.last().filter(|entry| entry.kind == domain::EntryKind::Grant) else {
         return Ok(None);
     };
-    let row = sqlx::query_as!(
-        LotRow,
-        r#"select account_id, unit, grant_id, version, last_version, kind, priority, amount, remaining, held,
-                  effective_at, expires_at, active, cost_currency, cost_minor_units
-           from grants where account_id = $1 and grant_id = $2"#,
-        account.as_str(),
-        grant_id.uuid()
-    )
-    .fetch_optional(tx)
-    .await
-    .map_err(StoreError::during("read a stored grant"))?;
-    let Some(row) = row else { return Err(StoreError::Corrupt("operation without its grant")) };
-    let (_, mut lot) = row.into_lot()?;
+    let mut lot = lot.ok_or(StoreError::Corrupt("operation without its grant"))?;
     let line = own.lines.first().ok_or(StoreError::Corrupt("grant without a line"))?;
     lot.remaining = line.available + line.scheduled;
     lot.held = 0;
@@ -161,8 +175,12 @@ async fn lots_in_tx(
         for key in &short {
             lots.remove(*key);
         }
+        let mut seen = HashSet::new();
         for (key, lot) in lot_page_in_tx(tx, &short, page, now).await? {
-            lots.entry(key).or_default().push(lot);
+            // A due lot may stand in the page too.
+            if seen.insert(lot.grant_id) {
+                lots.entry(key).or_default().push(lot);
+            }
         }
         let needs_more = |key: &&BalanceKey| {
             let loaded = lots.get(*key).map_or(&[][..], Vec::as_slice);
@@ -203,10 +221,11 @@ async fn lot_page_in_tx(
                 where account_id = wanted.account_id and unit = wanted.unit and closed_at is null and active
                 order by priority, expires_at, kind, version
                 limit $3)
-               union
+               union all
                (select * from grants
                 where account_id = wanted.account_id and unit = wanted.unit and closed_at is null
-                  and due_at <= $4)
+                  and due_at <= $4
+                order by due_at)
            ) as lot"#,
         &accounts,
         &units,

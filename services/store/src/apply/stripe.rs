@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::decision::Decisions;
 use super::lock::Account;
-use super::{Item, State};
+use super::{Item, State, Wait};
 use crate::error::{ApplyError, StoreError};
 use crate::request::{Answer, EventAnswer, EventState, Request, StripeRequest};
 use crate::stripe_event::{Checkout, Payment};
@@ -43,6 +43,8 @@ struct Inbox {
 /// Stripe's rows, read under their locks; kept up to date while the batch is decided.
 #[derive(Debug, Default)]
 pub(crate) struct StripeState {
+    /// Locks that others hold; their events leave the batch.
+    busy: BTreeSet<i64>,
     inbox: BTreeMap<String, Inbox>,
     claims: BTreeMap<NaturalKey, Claim>,
     purchases: BTreeMap<String, (String, Payment)>,
@@ -51,7 +53,7 @@ pub(crate) struct StripeState {
 /// Stripe's rows to write.
 #[derive(Debug, Default)]
 pub(super) struct StripeWrites {
-    pub(super) events: Vec<(StripeRequest, EventAnswer)>,
+    pub(super) events: BTreeMap<String, (StripeRequest, EventAnswer)>,
     pub(super) claims: Vec<(NaturalKey, Claim, domain::Unit)>,
     pub(super) purchases: BTreeMap<String, (Checkout, Option<OperationId>)>,
 }
@@ -71,6 +73,7 @@ fn natural_keys(checkout: &Checkout) -> impl Iterator<Item = NaturalKey> + '_ {
 pub(super) async fn state_in_tx(
     tx: &mut PgConnection,
     requests: &[&Request],
+    wait: Wait,
 ) -> Result<StripeState, StoreError> {
     let events: Vec<&StripeRequest> = requests
         .iter()
@@ -82,8 +85,10 @@ pub(super) async fn state_in_tx(
     let event_ids: Vec<String> = events.iter().map(|request| request.event.event_id.clone()).collect();
     let keys: BTreeSet<NaturalKey> =
         events.iter().flat_map(|request| natural_keys(&request.checkout)).collect();
-    lock_keys_in_tx(tx, &event_ids, &keys).await?;
-    let mut state = StripeState { inbox: inbox_in_tx(tx, &event_ids).await?, ..StripeState::default() };
+    let numbers: BTreeSet<i64> = events.iter().flat_map(|request| lock_numbers(request)).collect();
+    let busy = lock_keys_in_tx(tx, &numbers, wait).await?;
+    let inbox = inbox_in_tx(tx, &event_ids).await?;
+    let mut state = StripeState { busy, inbox, ..StripeState::default() };
 
     let (kinds, ids): (Vec<String>, Vec<String>) = keys.into_iter().unzip();
     let rows = sqlx::query!(
@@ -118,24 +123,50 @@ pub(super) const PENDING: i16 = 2;
 /// `purchases.state` of a paid session.
 pub(super) const PAID: i16 = 3;
 
-/// Takes a transaction lock on each inbox id and natural key, sorted by hash: two batches that bring the same
-/// object for different accounts wait here in one direction, before either has read anything of it.
+/// The locks that an event needs: its inbox id and its natural keys.
+fn lock_numbers(request: &StripeRequest) -> Vec<i64> {
+    let event = lock_number(EVENT, &request.event.event_id);
+    let keys = natural_keys(&request.checkout).map(|(kind, id)| lock_number(&kind, &id));
+    std::iter::once(event).chain(keys).collect()
+}
+
+/// Takes a transaction lock on each inbox id and natural key, sorted by hash, before anything of them is read.
+/// A batch of strangers does not wait: it gets back the locks that others hold. A batch of one account waits;
+/// all that wait do so in one direction.
 async fn lock_keys_in_tx(
     tx: &mut PgConnection,
-    event_ids: &[String],
-    keys: &BTreeSet<NaturalKey>,
-) -> Result<(), StoreError> {
-    let of_events = event_ids.iter().map(|id| lock_number(EVENT, id));
-    let of_keys = keys.iter().map(|(kind, id)| lock_number(kind, id));
-    let numbers: Vec<i64> = of_events.chain(of_keys).collect::<BTreeSet<i64>>().into_iter().collect();
-    sqlx::query!(
-        r#"select count(pg_advisory_xact_lock(number)) from unnest($1::bigint[]) as sorted(number)"#,
-        &numbers
-    )
-    .fetch_one(tx)
-    .await
-    .map_err(StoreError::during("lock Stripe keys"))?;
-    Ok(())
+    numbers: &BTreeSet<i64>,
+    wait: Wait,
+) -> Result<BTreeSet<i64>, StoreError> {
+    let numbers: Vec<i64> = numbers.iter().copied().collect();
+    match wait {
+        Wait::Skip => {
+            let busy = sqlx::query_scalar!(
+                r#"select number as "number!" from unnest($1::bigint[]) as sorted(number)
+                   where not pg_try_advisory_xact_lock(number)"#,
+                &numbers
+            );
+            let busy = busy.fetch_all(tx).await.map_err(StoreError::during("lock Stripe keys"))?;
+            Ok(busy.into_iter().collect())
+        }
+        Wait::Block => {
+            sqlx::query!(
+                r#"select count(pg_advisory_xact_lock(number)) from unnest($1::bigint[]) as sorted(number)"#,
+                &numbers
+            )
+            .fetch_one(tx)
+            .await
+            .map_err(StoreError::during("lock Stripe keys"))?;
+            Ok(BTreeSet::new())
+        }
+    }
+}
+
+impl StripeState {
+    /// Whether somebody else holds a lock that this event needs.
+    pub(super) fn is_busy(&self, request: &StripeRequest) -> bool {
+        !self.busy.is_empty() && lock_numbers(request).iter().any(|number| self.busy.contains(number))
+    }
 }
 
 /// 64 bits of SHA-256. Two keys that share a number only wait for each other.
@@ -191,7 +222,7 @@ impl Decisions {
         let answer = self.checkout(state, account, request, item)?;
         let inbox = Inbox { state: answer.state, outcome: answer.outcome.clone() };
         state.stripe.inbox.insert(event_id.clone(), inbox);
-        self.stripe.events.push((request.clone(), answer.clone()));
+        self.stripe.events.insert(event_id.clone(), (request.clone(), answer.clone()));
         Ok(answer)
     }
 

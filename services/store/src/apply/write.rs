@@ -1,5 +1,7 @@
 //! Phase 5: write what was decided, set-based: the number of statements does not grow with the batch.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use domain::{Change, Entry, Lot, RULE_VERSION, Timestamp};
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
@@ -61,7 +63,7 @@ fn text(keys: &[&BalanceKey]) -> (Vec<String>, Vec<String>) {
 }
 
 async fn balances_in_tx(tx: &mut PgConnection, state: &State, entries: &[&Entry]) -> Result<(), StoreError> {
-    let changed: std::collections::BTreeSet<BalanceKey> =
+    let changed: BTreeSet<BalanceKey> =
         entries.iter().map(|entry| (entry.account.clone(), entry.unit.clone())).collect();
     let rows: Vec<_> = state.balances.iter().filter(|(key, _)| changed.contains(key)).collect();
     let keys: Vec<&BalanceKey> = rows.iter().map(|(key, _)| *key).collect();
@@ -190,7 +192,7 @@ async fn update_lots_in_tx(
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
     let keys: Vec<&BalanceKey> = lots.iter().map(|(key, _)| *key).collect();
-    let (accounts, _) = text(&keys);
+    let (accounts, units) = text(&keys);
     let ids: Vec<Uuid> = lots.iter().map(|(_, lot)| lot.grant_id.uuid()).collect();
     let actives: Vec<bool> = lots.iter().map(|(_, lot)| lot.active).collect();
     let updated = sqlx::query!(
@@ -199,9 +201,10 @@ async fn update_lots_in_tx(
                active = new.active, due_at = new.due_at,
                closed_at = case when new.remaining = 0 then $8::timestamptz end
            from unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bool[],
-                       $7::timestamptz[])
-                as new(account_id, grant_id, remaining, held, last_version, active, due_at)
-           where g.account_id = new.account_id and g.grant_id = new.grant_id"#,
+                       $7::timestamptz[], $9::text[], $10::bigint[])
+                as new(account_id, grant_id, remaining, held, last_version, active, due_at, unit, version)
+           where g.account_id = new.account_id and g.unit = new.unit and g.version = new.version
+             and g.grant_id = new.grant_id"#,
         &accounts,
         &ids,
         &numbers(lots, |lot| lot.remaining),
@@ -209,7 +212,9 @@ async fn update_lots_in_tx(
         &numbers(lots, |lot| lot.last_version),
         &actives,
         &times(lots, Lot::due_at)? as &[Option<OffsetDateTime>],
-        now
+        now,
+        &units,
+        &numbers(lots, |lot| lot.version)
     )
     .execute(tx)
     .await
@@ -430,10 +435,10 @@ async fn outbox_in_tx(
 
 async fn events_in_tx(
     tx: &mut PgConnection,
-    events: &[(StripeRequest, EventAnswer)],
+    events: &BTreeMap<String, (StripeRequest, EventAnswer)>,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    for (request, answer) in events {
+    for (request, answer) in events.values() {
         let account = request.checkout.account.as_str();
         let inbox = crate::inbox::Row {
             event: &request.event,

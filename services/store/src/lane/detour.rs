@@ -1,7 +1,6 @@
-//! Accounts that somebody else has locked: each is served by a task of its own that waits for the lock, so that
-//! strangers in its lane do not wait with it. While an account is on a detour all its requests go there.
+//! Accounts that somebody else has locked, or that may be to blame for a batch that took too long: each is served
+//! by a task of its own that may wait, so that strangers in its lane do not wait with it. While an account is on a detour all its requests go there.
 
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use domain::AccountId;
@@ -26,29 +25,35 @@ pub(crate) fn divert(shared: &Shared, batch: Vec<Job>) -> Vec<Job> {
     }
     let mut rest = Vec::with_capacity(batch.len());
     for job in batch {
-        match detours.get_mut(job.item.request.account()) {
-            Some(queue) => push(queue, job),
-            None => rest.push(job),
+        if detours.contains_key(job.item.request.account()) {
+            push(&mut detours, job);
+        } else {
+            rest.push(job);
         }
     }
     rest
 }
 
-/// Puts a job of a locked account on its detour, which begins when there is none.
+/// Puts a job on its account's detour, which begins when there is none.
 pub(crate) fn enter(shared: &Arc<Shared>, job: Job) {
     let account = job.item.request.account().clone();
-    match waiting(shared).entry(account.clone()) {
-        Entry::Occupied(mut queue) => push(queue.get_mut(), job),
-        Entry::Vacant(place) => {
-            place.insert(vec![job]);
-            shared.tasks.spawn(serve(Arc::clone(shared), account));
-        }
+    let mut detours = waiting(shared);
+    let begins = !detours.contains_key(&account);
+    push(&mut detours, job);
+    if begins {
+        detours.entry(account.clone()).or_default();
+        shared.tasks.spawn(serve(Arc::clone(shared), account));
     }
 }
 
-fn push(queue: &mut Vec<Job>, job: Job) {
-    if queue.len() < MAX_QUEUE {
-        queue.push(job);
+/// Queues a job. A full house first lets those go whose callers are gone.
+fn push(detours: &mut Waiting, job: Job) {
+    let length = |detours: &Waiting| detours.values().map(Vec::len).sum::<usize>();
+    if length(detours) >= MAX_QUEUE {
+        detours.values_mut().for_each(|queue| queue.retain(|job| !job.is_abandoned()));
+    }
+    if length(detours) < MAX_QUEUE {
+        detours.entry(job.item.request.account().clone()).or_default().push(job);
     } else {
         job.fail(ApplyError::Overloaded);
     }

@@ -2,6 +2,8 @@
 //!
 //! - Transient failures (a lost connection, an unknown commit included) run the same batch again within its
 //!   callers' deadlines; the keys settle what happened before.
+//! - When a lock or a statement takes too long, one account is to blame, and it is not known which: each takes a
+//!   detour, so that the others do not wait with it.
 //! - Any other failure splits the batch in halves until the offender stands alone and gets INTERNAL; its
 //!   neighbours commit.
 //! - A caller whose deadline passes gets a refusal only when nothing can have been written.
@@ -49,7 +51,12 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
             jobs.into_iter().for_each(|job| job.fail(ApplyError::Contended));
             return;
         }
-        if !error.source.is_transient() {
+        let slow = error.source.is_statement_timeout();
+        if (contended || slow) && wait == Wait::Skip {
+            jobs.into_iter().for_each(|job| detour::enter(shared, job));
+            return;
+        }
+        if !error.source.is_transient() || (slow && jobs.len() > 1) {
             return split(shared, jobs, wait, error).await;
         }
         tracing::warn!(
@@ -93,7 +100,7 @@ fn deliver(shared: &Arc<Shared>, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
     }
 }
 
-/// A failure that no retry mends: the offender must stand alone.
+/// A failure that no retry of the whole mends: the offender must stand alone.
 async fn split(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait, error: BatchError) {
     if let [job] = jobs.as_slice() {
         tracing::error!(

@@ -52,8 +52,6 @@ pub(crate) struct Job {
     pub(crate) item: Item,
     deadline: Instant,
     progress: Arc<Progress>,
-    /// A commit of an earlier try may have happened: from then on only the keys know.
-    commit_tried: bool,
     reply: oneshot::Sender<Result<Answer, ApplyError>>,
 }
 
@@ -64,7 +62,7 @@ impl Job {
         progress: Arc<Progress>,
     ) -> (Self, oneshot::Receiver<Result<Answer, ApplyError>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { item, deadline, progress, commit_tried: false, reply }, answer)
+        (Self { item, deadline, progress, reply }, answer)
     }
 
     /// Whether a batch may take the request: its caller is there and its time is not up.
@@ -72,10 +70,15 @@ impl Job {
         !self.reply.is_closed() && Instant::now() < self.deadline && self.progress.start()
     }
 
+    /// Nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// The batch failed; the request waits for another.
     pub(crate) fn rest(&mut self, commit_tried: bool, contended: bool) {
-        self.commit_tried |= commit_tried;
-        if !self.commit_tried {
+        self.item.commit_tried |= commit_tried;
+        if !self.item.commit_tried {
             self.progress.rest(contended);
         }
     }
@@ -93,7 +96,7 @@ impl Job {
 
     /// Ends a request whose batch failed for a reason that no retry mends.
     pub(crate) fn fail(self, error: ApplyError) {
-        let error = if self.commit_tried { ApplyError::OutcomeUnknown } else { error };
+        let error = if self.item.commit_tried { ApplyError::OutcomeUnknown } else { error };
         self.answer(Err(error));
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn spend(id: &str, key: &str, amount: i64) -> Request {
 }
 
 pub(crate) fn item(request: Request) -> Item {
-    Item { request, operation_id: OperationId::from_uuid(Uuid::now_v7()) }
+    Item { request, operation_id: OperationId::from_uuid(Uuid::now_v7()), commit_tried: false }
 }
 
 /// The operation of an answer, and whether it was replayed.

@@ -140,3 +140,52 @@ async fn a_full_queue_refuses_at_once_and_a_drained_store_takes_nothing_new() {
     assert_eq!(store.apply(grant("user_1", "h", 1), soon()).await, Err(ApplyError::Stopping));
     book.verify("user_1").await;
 }
+
+/// The grant that makes the account is committing when its connection breaks, and its caller leaves. The spend of
+/// the same batch is tried again: the account is not visible yet, and must be waited for.
+#[tokio::test]
+async fn a_spend_waits_for_an_earlier_commit_that_makes_its_account() {
+    let book = Book::new().await;
+    sqlx::raw_sql(
+        "create function slow() returns trigger language plpgsql as
+         $$ begin perform pg_sleep(1.5); return null; end $$;
+         create constraint trigger slow after insert on entries deferrable initially deferred
+         for each row when (new.version = 1) execute function slow();",
+    )
+    .execute(book.pool())
+    .await
+    .unwrap();
+    let (proxy, url) = Proxy::for_url(book.database.url()).await;
+    let store = open(&url);
+    let trigger = proxy.inject(Fault::at_commit(Moment::AfterForward));
+    let granted = store.apply(grant("new", "g", 10), Instant::now() + Duration::from_millis(100));
+    let (granted, spent) = tokio::join!(granted, store.apply(spend("new", "s", 4), soon()));
+    assert!(trigger.has_fired());
+    assert_eq!(granted, Err(ApplyError::OutcomeUnknown));
+    assert_eq!(left(spent), 6);
+    book.verify("new").await;
+}
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_leaves_its_batch() {
+    let book = Book::new().await;
+    sqlx::raw_sql(
+        "create function slow() returns trigger language plpgsql as
+         $$ begin perform pg_sleep(60); return null; end $$;
+         create trigger slow after insert on entries for each row when (new.reference = 'slow')
+         execute function slow();",
+    )
+    .execute(book.pool())
+    .await
+    .unwrap();
+    let mut slow = grant("slow", "g", 10);
+    if let Request::Command(command) = &mut slow {
+        command.context.reference = "slow".to_owned();
+    }
+    let deadline = Instant::now() + Duration::from_secs(9);
+    let strangers = (0..8).map(|n| book.store.apply(grant(&format!("stranger_{n}"), "g", 1), deadline));
+    let strangers = futures::future::join_all(strangers);
+    let (slow, strangers) = tokio::join!(book.store.apply(slow, deadline), strangers);
+    assert_eq!(slow, Err(ApplyError::OutcomeUnknown), "it was under way when its time was up");
+    assert!(strangers.into_iter().all(|answer| left(answer) == 1));
+}

@@ -4,6 +4,7 @@
 
 mod book;
 mod faults;
+mod plans;
 mod races;
 mod replays;
 mod rules;

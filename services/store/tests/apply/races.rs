@@ -128,6 +128,29 @@ async fn a_foreign_lock_delays_its_account_but_no_stranger() {
 }
 
 #[tokio::test]
+async fn a_stripe_key_that_others_hold_delays_its_event_but_no_stranger() {
+    let book = Book::new().await;
+    let mut one = PgConnection::connect(book.database.url()).await.unwrap();
+    let mut foreign = one.begin().await.unwrap();
+    let session = item(paid("evt_1", "cs_1", None, "user_1"));
+    run_batch(&mut foreign, &[&session], Wait::Block, encode, true).await.unwrap();
+    // Another account, the same session.
+    let store = book.store.clone();
+    let waiting =
+        tokio::spawn(async move { store.apply(paid("evt_2", "cs_1", None, "user_2"), soon()).await });
+    blocked(book.pool(), 1).await;
+    for n in 0..20 {
+        let stranger =
+            book.apply(paid(&format!("evt_s{n}"), &format!("cs_s{n}"), None, &format!("stranger_{n}")));
+        tokio::time::timeout(Duration::from_secs(5), stranger).await.unwrap().unwrap();
+    }
+    foreign.commit().await.unwrap();
+    let Ok(Answer::Event(event)) = waiting.await.unwrap() else { panic!("no event") };
+    assert_eq!(event.outcome, "account_mismatch");
+    book.verify("user_1").await;
+}
+
+#[tokio::test]
 async fn an_account_that_stays_locked_is_told_so_and_nothing_is_written() {
     let book = Book::new().await;
     book.apply(grant("user_1", "g", 100)).await.unwrap();
