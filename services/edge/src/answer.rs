@@ -14,7 +14,7 @@ pub(crate) enum Answer {
     TooSlow,
     /// 413: the body is larger than any event.
     TooLarge,
-    /// 503: nothing was stored; try again.
+    /// 503: nothing is known to be stored; try again, which is harmless when something was.
     Unavailable,
 }
 

@@ -1,7 +1,7 @@
 //! The edge: the one process that faces the internet. It receives Stripe's webhooks, checks their signatures and
 //! hands them to the credits service over gRPC.
 //!
-//! Promises: 200 only after the service has committed; 503 when nothing was stored, so that Stripe retries; an
+//! Promises: 200 only after the service has committed; 503 when nothing is known to be stored, so that Stripe retries; an
 //! answer within [`EdgeLimits::answer_timeout`]; memory bounded by [`EdgeLimits`]. Bodies, secrets and signature
 //! headers are never logged. Knows no database, no Stripe API key and no rule about credits; what an event means
 //! is the service's business.
