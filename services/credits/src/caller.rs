@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::AccountId;
+use store::StoreError;
 use tokio::time::Instant;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
@@ -39,6 +40,20 @@ impl Caller {
             traceparent: traceparent::lookup(request.metadata()),
             deadline: Instant::now() + time,
         })
+    }
+
+    /// The answer of a read, when it comes before the caller's time is up.
+    ///
+    /// # Errors
+    /// [`CallError::ReadTimedOut`], or what the store says.
+    pub(crate) async fn in_time<T>(
+        &self,
+        read: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, CallError> {
+        match tokio::time::timeout_at(self.deadline, read).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(CallError::ReadTimedOut),
+        }
     }
 
     /// I10: every account that a call names passes here before it is read or written.

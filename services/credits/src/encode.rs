@@ -1,9 +1,9 @@
 //! Journal entries, balances and lots as the API shows them.
 
-use domain::{Context, Entry, Figures, Lot, Timestamp};
+use domain::{AccountId, Context, Entry, Figures, Lot, Timestamp, Unit};
 use prost::Message;
 use proto::v1;
-use store::StoredBalance;
+use store::{StoredBalance, StoredGrant};
 
 /// An entry as the outbox carries it and streams send it: an encoded `tallystick.credits.v1.Entry`.
 #[must_use]
@@ -77,7 +77,7 @@ pub(crate) fn proto_balance(balance: &StoredBalance) -> v1::Balance {
 }
 
 /// A balance that never had an entry.
-pub(crate) fn empty_balance(account: &domain::AccountId, unit: &domain::Unit) -> v1::Balance {
+pub(crate) fn empty_balance(account: &AccountId, unit: &Unit) -> v1::Balance {
     v1::Balance { account_id: account.to_string(), unit: unit.to_string(), ..v1::Balance::default() }
 }
 
@@ -89,14 +89,39 @@ fn figures(figures: Figures) -> v1::Balance {
 /// A lot as it was right after the operation that granted it; `entry` is the grant's own. A replay has the same
 /// notes, since the request's fingerprint covers them.
 pub(crate) fn proto_grant(lot: &Lot, entry: &Entry, context: &Context) -> v1::Grant {
+    v1::Grant {
+        account_id: entry.account.to_string(),
+        unit: entry.unit.to_string(),
+        reference: context.reference.clone(),
+        metadata: context.metadata.pairs().clone().into_iter().collect(),
+        created_at: Some(proto_timestamp(entry.recorded_at)),
+        // Debt took all of it.
+        closed_at: lot.is_empty().then(|| proto_timestamp(entry.recorded_at)),
+        ..of_lot(lot)
+    }
+}
+
+/// A lot as it stands, with what its granting call brought.
+pub(crate) fn listed_grant(account: &AccountId, unit: &Unit, grant: StoredGrant) -> v1::Grant {
+    v1::Grant {
+        account_id: account.to_string(),
+        unit: unit.to_string(),
+        reference: grant.reference,
+        metadata: grant.metadata.into_iter().collect(),
+        created_at: Some(proto_timestamp(grant.created_at)),
+        closed_at: grant.closed_at.map(proto_timestamp),
+        ..of_lot(&grant.lot)
+    }
+}
+
+/// What the lot itself says.
+fn of_lot(lot: &Lot) -> v1::Grant {
     let cost = |cost: &domain::CostBasis| v1::CostBasis {
         currency: cost.currency().to_owned(),
         minor_units: cost.minor_units(),
     };
     v1::Grant {
         grant_id: lot.grant_id.to_string(),
-        account_id: entry.account.to_string(),
-        unit: entry.unit.to_string(),
         amount: lot.amount,
         remaining: lot.remaining,
         kind: i32::from(lot.kind.code()),
@@ -104,10 +129,9 @@ pub(crate) fn proto_grant(lot: &Lot, entry: &Entry, context: &Context) -> v1::Gr
         effective_at: Some(proto_timestamp(lot.effective_at)),
         expires_at: lot.expires_at.map(proto_timestamp),
         cost_basis: lot.cost_basis.as_ref().map(cost),
-        reference: context.reference.clone(),
-        metadata: context.metadata.pairs().clone().into_iter().collect(),
         grant_version: lot.version,
-        created_at: Some(proto_timestamp(entry.recorded_at)),
+        held: lot.held,
+        ..v1::Grant::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{AccountId, Invalid, Problem, Unit};
+use domain::{AccountId, GrantId, Invalid, Problem, Unit};
 use relay::{SubscribeError, SubscriptionError};
 use signature::SignatureError;
 use store::{ApplyError, StoreError};
@@ -62,6 +62,12 @@ pub(crate) enum CallError {
     /// The caller gave no time.
     #[error("deadline passed")]
     DeadlinePassed,
+    /// A page token that is not of this query.
+    #[error("bad page token")]
+    BadPageToken,
+    /// A filter names a grant that the balance does not have.
+    #[error("grant not found")]
+    GrantNotFound(GrantId),
     /// As many calls or streams are open as the process serves.
     #[error("overloaded")]
     Overloaded,

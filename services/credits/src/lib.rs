@@ -14,6 +14,7 @@ mod fields;
 mod keys;
 mod limits;
 mod outcome;
+mod page;
 mod principal;
 mod rpc;
 mod server;

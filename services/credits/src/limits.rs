@@ -17,6 +17,14 @@ pub(crate) const LAST_RESORT: Duration = Duration::from_secs(5);
 pub(crate) const MAX_RECEIPT_SKEW_S: i64 = 60;
 /// Most fields that one refusal lists: enough for every field of a write, bounded for a watch of 1000 targets.
 pub(crate) const MAX_VIOLATIONS: usize = 32;
+/// Most queries of one BatchGetBalances: those of a full page of accounts, read by one statement.
+pub(crate) const MAX_QUERIES: usize = 1000;
+/// Most items of one page of a list.
+pub(crate) const MAX_PAGE_SIZE: i64 = 1000;
+/// Items of a page whose size the caller leaves open.
+pub(crate) const DEFAULT_PAGE_SIZE: i64 = 100;
+/// Most kinds that one filter names: more than there are.
+pub(crate) const MAX_KINDS: usize = 32;
 /// Time between bookmarks of a stream that names none.
 pub(crate) const DEFAULT_BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
 /// Due balances that one attach settles at a time: a batch of the store takes more, other callers wait less.

@@ -1,8 +1,13 @@
 //! `CreditService`: what its RPCs share, and the way from the generated trait to one file each.
 
 mod apply_stripe_event;
+mod batch_get_balances;
 mod get_balance;
 mod grant_credits;
+mod list_entries;
+mod list_grants;
+mod list_units;
+mod settled;
 mod spend_credits;
 mod watch_credits;
 
@@ -67,10 +72,7 @@ impl CreditRpc {
         keys: &[(AccountId, Unit)],
         caller: &Caller,
     ) -> Result<Vec<StoredBalance>, CallError> {
-        match tokio::time::timeout_at(caller.deadline, self.store.balances(keys)).await {
-            Ok(balances) => Ok(balances?),
-            Err(_) => Err(CallError::ReadTimedOut),
-        }
+        caller.in_time(self.store.balances(keys)).await
     }
 }
 
@@ -95,6 +97,34 @@ impl CreditService for CreditRpc {
         request: Request<v1::GetBalanceRequest>,
     ) -> Result<Response<v1::GetBalanceResponse>, Status> {
         Ok(Response::new(self.balance(request).await?))
+    }
+
+    async fn batch_get_balances(
+        &self,
+        request: Request<v1::BatchGetBalancesRequest>,
+    ) -> Result<Response<v1::BatchGetBalancesResponse>, Status> {
+        Ok(Response::new(self.balances(request).await?))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<v1::ListEntriesRequest>,
+    ) -> Result<Response<v1::ListEntriesResponse>, Status> {
+        Ok(Response::new(self.entries(request).await?))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<v1::ListGrantsRequest>,
+    ) -> Result<Response<v1::ListGrantsResponse>, Status> {
+        Ok(Response::new(self.grants(request).await?))
+    }
+
+    async fn list_units(
+        &self,
+        request: Request<v1::ListUnitsRequest>,
+    ) -> Result<Response<v1::ListUnitsResponse>, Status> {
+        Ok(Response::new(self.declared_units(&request)?))
     }
 
     type WatchCreditsStream = watch_credits::Messages;

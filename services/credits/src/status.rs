@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::{AccountId, Denied, Problem};
 use proto::ERROR_DOMAIN;
-use proto::v1::ErrorReason;
+use proto::v1::{self, ErrorReason};
 use relay::SubscriptionError;
 use signature::SignatureError;
 use store::{ApplyError, StoreError};
@@ -45,6 +45,20 @@ impl From<CallError> for Status {
     }
 }
 
+/// The same facts for an item of an answer that is itself OK. Boxed, since most items have none.
+pub(crate) fn item_error(error: CallError) -> Box<v1::Error> {
+    log(&error);
+    let row = row(&error);
+    let retry_after = retry_after(row.reason).and_then(|delay| prost_types::Duration::try_from(delay).ok());
+    Box::new(v1::Error {
+        code: i32::from(code(row.reason)),
+        reason: row.reason.as_text().to_owned(),
+        message: row.message,
+        metadata: row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        retry_after,
+    })
+}
+
 /// The one place where a failure is logged: the chain of what nobody caused from outside. What the store calls
 /// INTERNAL it has logged itself.
 fn log(error: &CallError) {
@@ -68,15 +82,19 @@ fn log(error: &CallError) {
 const fn code(reason: ErrorReason) -> Code {
     use ErrorReason as R;
     match reason {
-        R::InvalidField | R::UnknownUnit | R::BadSignature | R::NotAStripeEvent | R::ThinEventNotAccepted => {
-            Code::InvalidArgument
-        }
+        R::InvalidField
+        | R::UnknownUnit
+        | R::BadSignature
+        | R::NotAStripeEvent
+        | R::ThinEventNotAccepted
+        | R::BadPageToken => Code::InvalidArgument,
         R::InsufficientCredits
         | R::AccountFrozen
         | R::AccountClosed
         | R::BalanceLimitExceeded
         | R::TooManyOpenLots => Code::FailedPrecondition,
         R::IdempotencyKeyReused => Code::AlreadyExists,
+        R::GrantNotFound => Code::NotFound,
         R::AccountContended => Code::Aborted,
         R::VersionNotReached | R::DeadlinePassed => Code::DeadlineExceeded,
         R::OutcomeUnknown | R::DatabaseUnavailable | R::Overloaded | R::ShuttingDown => Code::Unavailable,
@@ -106,6 +124,8 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | R::BadSignature
         | R::NotAStripeEvent
         | R::ThinEventNotAccepted
+        | R::BadPageToken
+        | R::GrantNotFound
         | R::InsufficientCredits
         | R::AccountFrozen
         | R::AccountClosed
@@ -146,6 +166,12 @@ fn row(error: &CallError) -> Row {
             vec![("version", version.to_string()), ("min_version", min_version.to_string())],
         ),
         CallError::DeadlinePassed => deadline_passed(),
+        CallError::BadPageToken => plain(R::BadPageToken, "the page token is not of this query", vec![]),
+        CallError::GrantNotFound(grant) => plain(
+            R::GrantNotFound,
+            format!("the balance has no grant {grant}"),
+            vec![("grant_id", grant.to_string())],
+        ),
         CallError::Overloaded => overloaded(),
         CallError::ShuttingDown => shutting_down(),
         CallError::TooManyStreams { limit } => plain(

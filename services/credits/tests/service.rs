@@ -13,6 +13,8 @@ mod calls;
 mod credentials;
 #[path = "service/lifecycle.rs"]
 mod lifecycle;
+#[path = "service/reads.rs"]
+mod reads;
 #[path = "service/served.rs"]
 mod served;
 #[path = "service/stripe_events.rs"]

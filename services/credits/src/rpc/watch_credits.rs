@@ -135,11 +135,7 @@ const fn proto_reason(reason: SnapshotReason) -> v1::SnapshotReason {
 fn parse(request: v1::WatchCreditsRequest) -> Result<Order, CallError> {
     let mut fields = Fields::default();
     let count = request.targets.len();
-    if count == 0 {
-        fields.violate("targets", Problem::Empty);
-    } else if count > MAX_TARGETS {
-        fields.violate("targets", Problem::TooMany { limit: MAX_TARGETS, actual: count });
-    }
+    fields.count("targets", count, MAX_TARGETS);
     let mut seen = BTreeSet::new();
     let mut targets = Vec::with_capacity(count.min(MAX_TARGETS));
     for (index, target) in request.targets.into_iter().take(MAX_TARGETS).enumerate() {

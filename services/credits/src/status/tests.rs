@@ -85,6 +85,12 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "the body is not a Stripe event: the event has no id",
         ),
         (not_an_event(NotAnEvent::Thin), "THIN_EVENT_NOT_ACCEPTED", "thin events are not accepted"),
+        (CallError::BadPageToken, "BAD_PAGE_TOKEN", "the page token is not of this query"),
+        (
+            CallError::GrantNotFound("gr_0199f3a27c1e7d439a511f0c6f3f9b10".parse().unwrap()),
+            "GRANT_NOT_FOUND",
+            "the balance has no grant gr_0199f3a27c1e7d439a511f0c6f3f9b10",
+        ),
         (
             refused(Denied::InsufficientCredits { available: 37, required: 50 }),
             "INSUFFICIENT_CREDITS",
@@ -280,4 +286,16 @@ fn bodies_that_are_no_events_name_their_defect() {
     assert_eq!(defect(NotAnEvent::NoType), "type");
     assert_eq!(defect(NotAnEvent::IdTooLong { limit: 1, actual: 2 }), "id");
     assert_eq!(defect(NotAnEvent::IdCharacters), "id");
+}
+
+#[test]
+fn an_item_carries_what_a_status_would_and_says_when_to_try_again() {
+    let error = item_error(applied(ApplyError::Contended));
+    assert_eq!((error.code, error.reason.as_str()), (10, "ACCOUNT_CONTENDED"));
+    assert_eq!(error.message, "account user_1 is locked by others");
+    assert_eq!(error.metadata["account_id"], "user_1");
+    assert_eq!(error.retry_after.unwrap().nanos, 250_000_000);
+    let refused = item_error(refused(Denied::InsufficientCredits { available: 37, required: 50 }));
+    assert_eq!((refused.code, refused.retry_after), (9, None));
+    assert_eq!(refused.metadata["available"], "37");
 }

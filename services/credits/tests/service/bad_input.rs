@@ -3,6 +3,7 @@
 use proto::v1;
 use tonic::{Code, Status};
 
+use crate::reads::{batch, entries_of, grants_of};
 use crate::served::{Served, bad_fields, balance_of, fact, grant, reason, served, spend};
 
 /// Changes a sound request into one with a fault in the named field.
@@ -120,6 +121,35 @@ const WATCHES: &[Fault<v1::WatchCreditsRequest>] = &[
     ("bookmark_interval", |r| r.bookmark_interval = span(i64::MAX, i32::MAX)),
 ];
 
+const ENTRIES: &[Fault<v1::ListEntriesRequest>] = &[
+    ("account_id", |r| r.account_id = "a\0".to_owned()),
+    ("unit", |r| r.unit = "A".to_owned()),
+    ("page_size", |r| r.page_size = -1),
+    ("page_size", |r| r.page_size = 1001),
+    ("page_size", |r| r.page_size = i32::MIN),
+    ("kinds", |r| r.kinds = vec![0]),
+    ("kinds", |r| r.kinds = vec![1, 99]),
+    ("kinds", |r| r.kinds = vec![1; 33]),
+    ("recorded_from", |r| r.recorded_from = moment(-1, 0)),
+    ("recorded_until", |r| r.recorded_until = moment(i64::MAX, 0)),
+    ("recorded_until", |r| {
+        r.recorded_from = moment(9, 0);
+        r.recorded_until = moment(9, 0);
+    }),
+    ("reference", |r| r.reference = "r".repeat(256)),
+    ("reference", |r| r.reference = "\0".to_owned()),
+    ("grant_id", |r| r.grant_id = "gr_7".to_owned()),
+    ("grant_id", |r| r.grant_id = "op_00000000000000000000000000000007".to_owned()),
+];
+
+const LOTS: &[Fault<v1::ListGrantsRequest>] = &[
+    ("account_id", |r| r.account_id = String::new()),
+    ("unit", |r| r.unit = "a\0".to_owned()),
+    ("page_size", |r| r.page_size = 1001),
+    ("kinds", |r| r.kinds = vec![6]),
+    ("kinds", |r| r.kinds = vec![i32::MAX]),
+];
+
 fn target(account: &str) -> v1::WatchTarget {
     v1::WatchTarget { account_id: account.to_owned(), ..v1::WatchTarget::default() }
 }
@@ -157,6 +187,26 @@ async fn bad_reads_name_their_field() {
         let mut request = balance_of("user_1");
         spoil(&mut request);
         assert_names(&served.client().get_balance(request).await.unwrap_err(), field);
+    }
+    assert_unharmed(&served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_lists_name_their_field() {
+    let served = served().await;
+    for (field, spoil) in ENTRIES {
+        let mut request = entries_of("user_1");
+        spoil(&mut request);
+        assert_names(&served.client().list_entries(request).await.unwrap_err(), field);
+    }
+    for (field, spoil) in LOTS {
+        let mut request = grants_of("user_1");
+        spoil(&mut request);
+        assert_names(&served.client().list_grants(request).await.unwrap_err(), field);
+    }
+    for count in [0, 1001] {
+        let request = batch(vec![v1::BalanceQuery::default(); count]);
+        assert_names(&served.client().batch_get_balances(request).await.unwrap_err(), "queries");
     }
     assert_unharmed(&served).await;
 }

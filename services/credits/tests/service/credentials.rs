@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use credits::{ApiKey, Authentication, KeyRing, ServerConfig};
 use proto::v1;
+use proto::v1::balance_result::Result as Outcome;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 
+use crate::reads::{batch, entries_of, grants_of};
 use crate::served::{Served, balance_of, config, fact, grant, reason, served_with, spend};
 
 const WRITER: [u8; 32] = [1; 32];
@@ -58,6 +60,10 @@ async fn a_call_without_a_valid_key_is_refused_and_writes_nothing() {
     assert_refused(client.watch_credits(watch(&["a"])).await, Code::Unauthenticated, missing);
     let event = v1::ApplyStripeEventRequest::default();
     assert_refused(client.apply_stripe_event(event).await, Code::Unauthenticated, missing);
+    assert_refused(client.batch_get_balances(batch(vec![])).await, Code::Unauthenticated, missing);
+    assert_refused(client.list_entries(entries_of("a")).await, Code::Unauthenticated, missing);
+    assert_refused(client.list_grants(grants_of("a")).await, Code::Unauthenticated, missing);
+    assert_refused(client.list_units(v1::ListUnitsRequest {}).await, Code::Unauthenticated, missing);
 
     let invalid = "CREDENTIAL_INVALID";
     let stranger = with_key(grant("a", "k", 1), STRANGER);
@@ -85,6 +91,14 @@ async fn a_key_does_only_what_its_scopes_say() {
     assert_refused(answer, Code::PermissionDenied, denied);
     let answer = client.watch_credits(with_key(watch(&["user_1"]), WRITER)).await;
     assert_refused(answer, Code::PermissionDenied, denied);
+    let answer = client.list_entries(with_key(entries_of("user_1"), WRITER)).await;
+    assert_refused(answer, Code::PermissionDenied, denied);
+    let answer = client.list_grants(with_key(grants_of("user_1"), WRITER)).await;
+    assert_refused(answer, Code::PermissionDenied, denied);
+    let answer = client.list_units(with_key(v1::ListUnitsRequest {}, WRITER)).await;
+    assert_refused(answer, Code::PermissionDenied, denied);
+    let answer = client.batch_get_balances(with_key(batch(vec![]), WRITER)).await;
+    assert_refused(answer, Code::PermissionDenied, denied);
     let event = v1::ApplyStripeEventRequest::default();
     assert_refused(client.apply_stripe_event(with_key(event, WRITER)).await, Code::PermissionDenied, denied);
     served.assert_nothing_written().await;
@@ -103,6 +117,16 @@ async fn a_key_reaches_only_the_accounts_that_it_covers() {
     assert_eq!((reason(&status).as_str(), fact(&status, "account_id").as_str()), (outside, "user_2"));
     let answer = client.watch_credits(with_key(watch(&["team_1", "user_1"]), TEAM)).await;
     assert_refused(answer, Code::PermissionDenied, outside);
+    let answer = client.list_entries(with_key(entries_of("user_2"), READER)).await;
+    assert_refused(answer, Code::PermissionDenied, outside);
+    let answer = client.list_grants(with_key(grants_of("user_2"), READER)).await;
+    assert_refused(answer, Code::PermissionDenied, outside);
+    let query = |account: &str| v1::BalanceQuery { account_id: account.to_owned(), ..Default::default() };
+    let both = batch(vec![query("user_2"), query("user_1")]);
+    let results = client.batch_get_balances(with_key(both, READER)).await.unwrap().into_inner().results;
+    let Some(Outcome::Error(error)) = &results[0].result else { panic!("{results:?}") };
+    assert_eq!((error.reason.as_str(), error.metadata["account_id"].as_str()), (outside, "user_2"));
+    assert!(matches!(&results[1].result, Some(Outcome::Balance(_))));
     let body = crate::stripe_events::checkout("a", "a", "user_1").body();
     let answer = client.apply_stripe_event(with_key(crate::served::signed(body), TEAM)).await;
     assert_refused(answer, Code::PermissionDenied, outside);

@@ -107,6 +107,31 @@ impl CreditService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn batch_get_balances(
+        &self,
+        _: Request<BatchGetBalancesRequest>,
+    ) -> Result<Response<BatchGetBalancesResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn list_entries(
+        &self,
+        _: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn list_grants(
+        &self,
+        _: Request<ListGrantsRequest>,
+    ) -> Result<Response<ListGrantsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn list_units(&self, _: Request<ListUnitsRequest>) -> Result<Response<ListUnitsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn watch_credits(
         &self,
         _: Request<WatchCreditsRequest>,

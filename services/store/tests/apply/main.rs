@@ -1,9 +1,10 @@
 //! `apply` on a real PostgreSQL: what it writes, what it refuses, whom it makes wait, and what it says when
-//! connections die.
+//! connections die; and pages of what it wrote.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
 mod book;
 mod faults;
+mod pages;
 mod plans;
 mod races;
 mod replays;

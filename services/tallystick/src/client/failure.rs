@@ -138,7 +138,15 @@ impl CallError {
             reason: self.reason(),
             message: self.message(),
             metadata: self.facts().into_iter().collect(),
+            retry_after: self.retry_after(),
         }
+    }
+
+    /// How long to wait before a retry, when the service says so.
+    fn retry_after(&self) -> Option<prost_types::Duration> {
+        let Self::Refused { status, .. } = self else { return None };
+        let delay = status.get_details_retry_info()?.retry_delay?;
+        prost_types::Duration::try_from(delay).ok()
     }
 }
 

@@ -1,0 +1,191 @@
+//! Pages of one balance's journal, newest first.
+//!
+//! Promises: a page looks at no more than [`MAX_LOOKED_AT`] entries, whatever the filters. Versions are dense and the
+//! times of the writes never go back along them, so a time is found by bisection and a page is a range of the primary
+//! key: no filter needs an index of its own.
+
+use domain::{AccountId, Entry, EntryKind, GrantId, Timestamp, Unit};
+use futures::TryStreamExt;
+
+use crate::error::StoreError;
+use crate::row::{EntryRow, to_time};
+use crate::store::Store;
+
+/// Most rows that one page looks at: about 20 ms of work, for any filter.
+pub const MAX_LOOKED_AT: i64 = 10_000;
+/// Most lines of all entries of one page, unless its first entry alone has more: with texts at their longest, an
+/// answer stays below the 4 MiB that gRPC clients take.
+const MAX_LINES: usize = 20_000;
+
+/// Which entries of a balance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EntryFilter {
+    /// Only these; empty: all.
+    pub kinds: Vec<EntryKind>,
+    /// Written at this time or later.
+    pub recorded_from: Option<Timestamp>,
+    /// Written before this time.
+    pub recorded_until: Option<Timestamp>,
+    /// With exactly this reference.
+    pub reference: Option<String>,
+    /// Having touched this lot.
+    pub grant: Option<GrantId>,
+}
+
+/// Part of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// May be empty although more follows.
+    pub items: Vec<T>,
+    /// The list goes on below this version; `None`: that was all.
+    pub next_before: Option<i64>,
+}
+
+/// Versions `first..=last`.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    first: i64,
+    last: i64,
+}
+
+impl Store {
+    /// The entries below version `before` that pass the filter, newest first, at most `limit`. `before` is at most the
+    /// successor of the balance's version. `None`: the balance has no grant of the filter's id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails or a row cannot be used.
+    pub async fn entries_page(
+        &self,
+        (account, unit): (&AccountId, &Unit),
+        filter: &EntryFilter,
+        before: i64,
+        limit: i64,
+    ) -> Result<Option<Page<Entry>>, StoreError> {
+        let mut range = Range { first: 1, last: before.saturating_sub(1) };
+        if let Some(grant) = filter.grant {
+            let Some(touched) = self.versions_of_grant(account, unit, grant).await? else { return Ok(None) };
+            range.first = range.first.max(touched.first);
+            range.last = range.last.min(touched.last);
+        }
+        if let Some(from) = filter.recorded_from {
+            range.first = self.first_recorded(account, unit, range, from).await?;
+        }
+        if let Some(until) = filter.recorded_until {
+            range.last = self.first_recorded(account, unit, range, until).await?.saturating_sub(1);
+        }
+        if range.first > range.last {
+            return Ok(Some(Page { items: Vec::new(), next_before: None }));
+        }
+        let floor = range.first.max(range.last.saturating_sub(MAX_LOOKED_AT - 1));
+        let looked_at = Range { first: floor, last: range.last };
+        let (items, is_whole) = self.filtered(account, unit, filter, looked_at, limit).await?;
+        let seen_down_to = match items.last() {
+            Some(last) if !is_whole => last.version,
+            _ => floor,
+        };
+        let next_before = (seen_down_to > range.first).then_some(seen_down_to);
+        Ok(Some(Page { items, next_before }))
+    }
+
+    /// The versions between which a lot was touched, by the lot's own row.
+    async fn versions_of_grant(
+        &self,
+        account: &AccountId,
+        unit: &Unit,
+        grant: GrantId,
+    ) -> Result<Option<Range>, StoreError> {
+        let row = sqlx::query!(
+            "select version, last_version from grants where account_id = $1 and grant_id = $2 and unit = $3",
+            account.as_str(),
+            grant.uuid(),
+            unit.as_str()
+        )
+        .fetch_optional(self.pool())
+        .await
+        .map_err(StoreError::during("read a grant's versions"))?;
+        Ok(row.map(|row| Range { first: row.version, last: row.last_version }))
+    }
+
+    /// The first version of the range that was written at `at` or later; the successor of its last when none was.
+    async fn first_recorded(
+        &self,
+        account: &AccountId,
+        unit: &Unit,
+        range: Range,
+        at: Timestamp,
+    ) -> Result<i64, StoreError> {
+        if range.first > range.last {
+            return Ok(range.first);
+        }
+        let found = sqlx::query_scalar!(
+            r#"with recursive search(low, high) as (
+                   select $3::bigint, $4::bigint + 1
+                   union all
+                   select case when e.recorded_at < $5 then e.version + 1 else search.low end,
+                          case when e.recorded_at < $5 then search.high else e.version end
+                   from search
+                   join entries e on e.account_id = $1 and e.unit = $2
+                                 and e.version = (search.low + search.high) / 2
+                   where search.low < search.high
+               )
+               select low as "low!" from search where low = high"#,
+            account.as_str(),
+            unit.as_str(),
+            range.first,
+            range.last,
+            to_time(at)?
+        )
+        .fetch_optional(self.pool())
+        .await
+        .map_err(StoreError::during("find a time in the journal"))?;
+        found.ok_or(StoreError::Corrupt("the journal has a gap"))
+    }
+
+    /// What passes of a range, newest first, and whether the whole range was seen.
+    async fn filtered(
+        &self,
+        account: &AccountId,
+        unit: &Unit,
+        filter: &EntryFilter,
+        range: Range,
+        limit: i64,
+    ) -> Result<(Vec<Entry>, bool), StoreError> {
+        let kinds: Vec<i16> = filter.kinds.iter().map(|kind| kind.code()).collect();
+        let mut rows = sqlx::query_as!(
+            EntryRow,
+            r#"select account_id, unit, version, operation_id, operation_index, operation_size, kind,
+                      available_delta, held_delta, scheduled_delta, debt_delta, available, held, scheduled,
+                      debt, line_grants, line_deltas, reference, actor, on_behalf_of, reason, effective_at,
+                      recorded_at, traceparent, metadata_digest, entry_hash
+               from entries
+               where account_id = $1 and unit = $2 and version between $3 and $4
+                 and (cardinality($5::smallint[]) = 0 or kind = any($5))
+                 and ($6::text is null or reference = $6)
+                 and ($7::uuid is null or $7 = any(line_grants))
+               order by version desc
+               limit $8"#,
+            account.as_str(),
+            unit.as_str(),
+            range.first,
+            range.last,
+            &kinds,
+            filter.reference.as_deref(),
+            filter.grant.map(GrantId::uuid),
+            limit
+        )
+        .fetch(self.pool());
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut lines = 0_usize;
+        while let Some(row) =
+            rows.try_next().await.map_err(StoreError::during("read a page of the journal"))?
+        {
+            lines = lines.saturating_add(row.line_grants.len());
+            if lines > MAX_LINES && !entries.is_empty() {
+                return Ok((entries, false));
+            }
+            entries.push(Entry::try_from(row)?);
+        }
+        let is_full = i64::try_from(entries.len()).is_ok_and(|count| count >= limit);
+        Ok((entries, !is_full))
+    }
+}
