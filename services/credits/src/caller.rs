@@ -29,17 +29,32 @@ impl Caller {
     /// # Errors
     /// [`CallError::MissingScope`]; [`CallError::DeadlinePassed`] when the caller gave no time at all.
     pub(crate) fn with_scope<T>(request: &Request<T>, scope: Scope) -> Result<Self, CallError> {
-        let principal = request.extensions().get::<Arc<Principal>>();
-        let principal = principal.ok_or(CallError::Broken("a request without principal"))?;
-        if !principal.has(scope) {
-            return Err(CallError::MissingScope(scope));
-        }
+        let principal = principal(request)?;
+        require_scope(principal, scope)?;
+        Self::try_new(request, principal)
+    }
+
+    /// The caller of an RPC whose parts need scopes of their own: [`Caller::require_scope`].
+    ///
+    /// # Errors
+    /// [`CallError::DeadlinePassed`].
+    pub(crate) fn of_any_scope<T>(request: &Request<T>) -> Result<Self, CallError> {
+        Self::try_new(request, principal(request)?)
+    }
+
+    fn try_new<T>(request: &Request<T>, principal: &Arc<Principal>) -> Result<Self, CallError> {
         let time = call_time(request.metadata()).ok_or(CallError::DeadlinePassed)?;
         Ok(Self {
             principal: Arc::clone(principal),
             traceparent: traceparent::lookup(request.metadata()),
             deadline: Instant::now() + time,
         })
+    }
+
+    /// # Errors
+    /// [`CallError::MissingScope`].
+    pub(crate) fn require_scope(&self, scope: Scope) -> Result<(), CallError> {
+        require_scope(&self.principal, scope)
     }
 
     /// The answer of a read, when it comes before the caller's time is up.
@@ -63,6 +78,14 @@ impl Caller {
     pub(crate) fn require_account(&self, account: &AccountId) -> Result<(), CallError> {
         if self.principal.covers(account) { Ok(()) } else { Err(CallError::NotCovered(account.clone())) }
     }
+}
+
+fn principal<T>(request: &Request<T>) -> Result<&Arc<Principal>, CallError> {
+    request.extensions().get::<Arc<Principal>>().ok_or(CallError::Broken("a request without principal"))
+}
+
+fn require_scope(principal: &Principal, scope: Scope) -> Result<(), CallError> {
+    if principal.has(scope) { Ok(()) } else { Err(CallError::MissingScope(scope)) }
 }
 
 /// Time that the call may take; `None` when the caller gave none.

@@ -19,6 +19,11 @@ pub(crate) const MAX_RECEIPT_SKEW_S: i64 = 60;
 pub(crate) const MAX_VIOLATIONS: usize = 32;
 /// Most queries of one BatchGetBalances: those of a full page of accounts, read by one statement.
 pub(crate) const MAX_QUERIES: usize = 1000;
+/// Most commands of one ApplyBatch: a second of work of a small installation, well within a call's time.
+pub(crate) const MAX_COMMANDS: usize = 1000;
+/// Commands of one account that a batch has queued at once: a quarter of what a lane commits together, so that a batch
+/// of one account is fast and leaves room for others.
+pub(crate) const MAX_IN_ORDER: usize = 64;
 /// Most items of one page of a list.
 pub(crate) const MAX_PAGE_SIZE: i64 = 1000;
 /// Items of a page whose size the caller leaves open.
@@ -46,6 +51,9 @@ pub struct Limits {
     pub concurrent_calls: usize,
     /// Stripe's events that are served at once: a share of their own, so that other calls cannot starve them.
     pub concurrent_stripe_events: usize,
+    /// Commands of all batches that may be in the store's queues at once; the others wait for their turn within their
+    /// call's time, so that batches leave room for single calls. At least 64.
+    pub batched_commands: usize,
     /// Reads that may wait for a version at once; a part of `concurrent_calls`, so that waiting cannot take it all.
     pub waiting_reads: usize,
     /// Open streams of the process; about 10 KiB each while idle.
@@ -62,6 +70,7 @@ impl Default for Limits {
         Self {
             concurrent_calls: 1024,
             concurrent_stripe_events: 128,
+            batched_commands: 512,
             waiting_reads: 256,
             streams: 10_000,
             streams_per_principal: 5_000,

@@ -15,9 +15,9 @@ const MAX_PREFIX_BYTES: usize = domain::MAX_ACCOUNT_ID_BYTES;
 pub enum Scope {
     /// GetBalance, BatchGetBalances, ListEntries, ListGrants, ListUnits, WatchCredits.
     Read,
-    /// GrantCredits.
+    /// GrantCredits, alone or in ApplyBatch.
     Grant,
-    /// SpendCredits.
+    /// SpendCredits, alone or in ApplyBatch.
     Spend,
     /// ApplyStripeEvent.
     Stripe,

@@ -1,5 +1,6 @@
 //! `CreditService`: what its RPCs share, and the way from the generated trait to one file each.
 
+mod apply_batch;
 mod apply_stripe_event;
 mod batch_get_balances;
 mod get_balance;
@@ -13,7 +14,7 @@ mod watch_credits;
 
 use std::sync::Arc;
 
-use domain::{AccountId, Unit};
+use domain::{AccountId, Command, Unit};
 use proto::v1;
 use proto::v1::credit_service_server::CreditService;
 use relay::Relay;
@@ -49,6 +50,8 @@ pub(crate) struct CreditRpc {
     streams: Streams,
     /// Reads that may wait for a version at once.
     waiting: Semaphore,
+    /// Commands of batches that may be in the store's queues at once.
+    batched: Semaphore,
     /// The process ends: streams end, and new ones are refused.
     closing: CancellationToken,
 }
@@ -63,7 +66,14 @@ impl CreditRpc {
         closing: CancellationToken,
     ) -> Self {
         let waiting = Semaphore::new(limits.waiting_reads);
-        Self { store, relay, units, webhooks, streams: Streams::new(limits), waiting, closing }
+        let batched = Semaphore::new(limits.batched_commands);
+        Self { store, relay, units, webhooks, streams: Streams::new(limits), waiting, batched, closing }
+    }
+
+    /// Whether a command may be applied: its account is covered and its unit declared.
+    fn require(&self, command: &Command, caller: &Caller) -> Result<(), CallError> {
+        caller.require_account(&command.account)?;
+        self.units.require(&command.unit)
     }
 
     /// The balances among `keys` that have entries, read within the caller's time.
@@ -90,6 +100,13 @@ impl CreditService for CreditRpc {
         request: Request<v1::SpendCreditsRequest>,
     ) -> Result<Response<v1::SpendCreditsResponse>, Status> {
         Ok(Response::new(self.spend(request).await?))
+    }
+
+    async fn apply_batch(
+        &self,
+        request: Request<v1::ApplyBatchRequest>,
+    ) -> Result<Response<v1::ApplyBatchResponse>, Status> {
+        Ok(Response::new(self.batch(request).await?))
     }
 
     async fn get_balance(

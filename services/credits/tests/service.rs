@@ -7,6 +7,8 @@
 
 #[path = "service/bad_input.rs"]
 mod bad_input;
+#[path = "service/batches.rs"]
+mod batches;
 #[path = "service/calls.rs"]
 mod calls;
 #[path = "service/credentials.rs"]

@@ -9,6 +9,7 @@
 mod detour;
 mod execute;
 mod job;
+mod sequence;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use domain::{AccountId, OperationId};
 use sqlx::PgPool;
 use sqlx::types::Uuid;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,7 @@ use crate::apply::{EncodeEvent, Item, Wait};
 use crate::error::ApplyError;
 use crate::request::{Answer, Request};
 use job::{Job, Progress};
+use sequence::Sequence;
 
 /// Most requests of one batch: the transaction stays short, and a failed one is cheap to split.
 pub(crate) const MAX_BATCH: usize = 256;
@@ -72,26 +74,56 @@ impl Lanes {
 
     /// Queues a request and waits for its answer, at most until `deadline`.
     pub(crate) async fn submit(&self, request: Request, deadline: Instant) -> Result<Answer, ApplyError> {
-        if self.stop.is_cancelled() {
-            return Err(ApplyError::Stopping);
-        }
-        let hash = usize::try_from(self.hasher.hash_one(request.account()) >> 33).unwrap_or(0);
-        let Some(sender) = self.senders.get(hash % self.senders.len()) else {
-            return Err(ApplyError::Internal);
-        };
-        let operation_id = OperationId::from_uuid(Uuid::now_v7());
-        let progress = Arc::new(Progress::default());
-        let (job, answer) =
-            Job::new(Item { request, operation_id, commit_tried: false }, deadline, Arc::clone(&progress));
+        let sender = self.lane(&request)?;
+        let (job, answer) = queued(request, deadline);
         sender.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ApplyError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ApplyError::Stopping,
         })?;
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            // The lane ended without an answer, or the time is up: only the progress knows the truth.
-            Ok(Err(_)) | Err(_) => Err(progress.give_up()),
+        answer.wait(deadline).await
+    }
+
+    /// Queues requests of one account, all or none, and waits for their answers. They are applied in their order; one
+    /// that falls out takes those behind it along.
+    pub(crate) async fn submit_in_order(
+        &self,
+        requests: Vec<Request>,
+        deadline: Instant,
+    ) -> Vec<Result<Answer, ApplyError>> {
+        let count = requests.len();
+        let answers = match self.queue_in_order(requests, deadline) {
+            Ok(answers) => answers,
+            Err(error) => return vec![Err(error); count],
+        };
+        let mut answered = Vec::with_capacity(count);
+        for answer in answers {
+            answered.push(answer.wait(deadline).await);
         }
+        answered
+    }
+
+    fn queue_in_order(&self, requests: Vec<Request>, deadline: Instant) -> Result<Vec<Awaited>, ApplyError> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
+        let places = self.lane(first)?.try_reserve_many(requests.len()).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => ApplyError::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => ApplyError::Stopping,
+        })?;
+        let sequence = Arc::new(Sequence::default());
+        let queue = |(place, request): (mpsc::Permit<'_, Job>, Request)| {
+            let (job, answer) = queued(request, deadline);
+            place.send(job.within(&sequence));
+            answer
+        };
+        Ok(places.zip(requests).map(queue).collect())
+    }
+
+    /// The lane of a request's account.
+    fn lane(&self, request: &Request) -> Result<&mpsc::Sender<Job>, ApplyError> {
+        if self.stop.is_cancelled() {
+            return Err(ApplyError::Stopping);
+        }
+        let hash = usize::try_from(self.hasher.hash_one(request.account()) >> 33).unwrap_or(0);
+        self.senders.get(hash % self.senders.len()).ok_or(ApplyError::Internal)
     }
 
     /// Takes nothing new, finishes what is queued.
@@ -99,6 +131,29 @@ impl Lanes {
         self.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+}
+
+/// An answer to come.
+struct Awaited {
+    answer: oneshot::Receiver<Result<Answer, ApplyError>>,
+    progress: Arc<Progress>,
+}
+
+fn queued(request: Request, deadline: Instant) -> (Job, Awaited) {
+    let operation_id = OperationId::from_uuid(Uuid::now_v7());
+    let progress = Arc::new(Progress::default());
+    let (job, answer) = Job::new(Item { request, operation_id, commit_tried: false }, deadline, Arc::clone(&progress));
+    (job, Awaited { answer, progress })
+}
+
+impl Awaited {
+    async fn wait(self, deadline: Instant) -> Result<Answer, ApplyError> {
+        match tokio::time::timeout_at(deadline, self.answer).await {
+            Ok(Ok(answer)) => answer,
+            // The lane ended without an answer, or the time is up: only the progress knows the truth.
+            Ok(Err(_)) | Err(_) => Err(self.progress.give_up()),
+        }
     }
 }
 

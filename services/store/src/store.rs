@@ -134,6 +134,20 @@ impl Store {
         self.0.lanes.submit(request, deadline).await
     }
 
+    /// Applies requests of one account in their order, each with an answer of its own. One that is left undone (not:
+    /// refused by the rules) leaves all behind it undone, so that the whole can be sent again. The caller bounds their
+    /// number; all are queued at once.
+    ///
+    /// # Errors
+    /// As [`Store::apply`], for each.
+    pub async fn apply_in_order(
+        &self,
+        requests: Vec<Request>,
+        deadline: Instant,
+    ) -> Vec<Result<Answer, ApplyError>> {
+        self.0.lanes.submit_in_order(requests, deadline).await
+    }
+
     /// Applies whatever is due on a balance.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! GrantCredits: a new lot.
 
-use domain::{Action, Command, Expiry, Grant};
+use domain::{Action, Command, Context, Expiry, Grant};
 use proto::v1::{GrantCreditsRequest, GrantCreditsResponse};
 use store::{Answer, Request as StoreRequest, own_entry};
 use tonic::Request;
@@ -18,28 +18,32 @@ impl CreditRpc {
         request: Request<GrantCreditsRequest>,
     ) -> Result<GrantCreditsResponse, CallError> {
         let caller = Caller::with_scope(&request, Scope::Grant)?;
-        let command = parse(request.into_inner(), &caller)?;
-        caller.require_account(&command.account)?;
-        self.units.require(&command.unit)?;
+        let command = grant_command(request.into_inner(), &caller)?;
+        self.require(&command, &caller)?;
         let (account, context) = (command.account.clone(), command.context.clone());
         let answer = self.store.apply(StoreRequest::Command(command), caller.deadline).await;
-        let Answer::Operation { operation, replayed } = answer.map_err(CallError::of(account))? else {
-            return Err(CallError::Broken("a command's answer is no operation"));
-        };
-        let entry = own_entry(&operation).ok_or(CallError::Broken("an operation without entries"))?;
-        let lot = operation.grant.as_ref().ok_or(CallError::Broken("a grant without lot"))?;
-        Ok(GrantCreditsResponse {
-            balance: Some(balance_after(entry)),
-            entry: Some(proto_entry(entry)),
-            entries: operation.entries.iter().map(proto_entry).collect(),
-            operation_id: operation.id.to_string(),
-            replayed,
-            grant: Some(proto_grant(lot, entry, &context)),
-        })
+        granted(answer.map_err(CallError::of(account))?, &context)
     }
 }
 
-fn parse(request: GrantCreditsRequest, caller: &Caller) -> Result<Command, CallError> {
+/// What the store did, as the API tells it; `context` is the command's.
+pub(super) fn granted(answer: Answer, context: &Context) -> Result<GrantCreditsResponse, CallError> {
+    let Answer::Operation { operation, replayed } = answer else {
+        return Err(CallError::Broken("a command's answer is no operation"));
+    };
+    let entry = own_entry(&operation).ok_or(CallError::Broken("an operation without entries"))?;
+    let lot = operation.grant.as_ref().ok_or(CallError::Broken("a grant without lot"))?;
+    Ok(GrantCreditsResponse {
+        balance: Some(balance_after(entry)),
+        entry: Some(proto_entry(entry)),
+        entries: operation.entries.iter().map(proto_entry).collect(),
+        operation_id: operation.id.to_string(),
+        replayed,
+        grant: Some(proto_grant(lot, entry, context)),
+    })
+}
+
+pub(super) fn grant_command(request: GrantCreditsRequest, caller: &Caller) -> Result<Command, CallError> {
     let mut fields = Fields::default();
     let account = fields.account(request.account_id);
     let unit = fields.unit(request.unit);

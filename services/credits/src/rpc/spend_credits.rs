@@ -18,27 +18,31 @@ impl CreditRpc {
         request: Request<SpendCreditsRequest>,
     ) -> Result<SpendCreditsResponse, CallError> {
         let caller = Caller::with_scope(&request, Scope::Spend)?;
-        let command = parse(request.into_inner(), &caller)?;
-        caller.require_account(&command.account)?;
-        self.units.require(&command.unit)?;
+        let command = spend_command(request.into_inner(), &caller)?;
+        self.require(&command, &caller)?;
         let account = command.account.clone();
         let answer = self.store.apply(StoreRequest::Command(command), caller.deadline).await;
-        let Answer::Operation { operation, replayed } = answer.map_err(CallError::of(account))? else {
-            return Err(CallError::Broken("a command's answer is no operation"));
-        };
-        let entry = own_entry(&operation).ok_or(CallError::Broken("an operation without entries"))?;
-        Ok(SpendCreditsResponse {
-            balance: Some(balance_after(entry)),
-            entry: Some(proto_entry(entry)),
-            entries: operation.entries.iter().map(proto_entry).collect(),
-            operation_id: operation.id.to_string(),
-            replayed,
-            spent: entry.delta.available.saturating_neg(),
-        })
+        spent(answer.map_err(CallError::of(account))?)
     }
 }
 
-fn parse(request: SpendCreditsRequest, caller: &Caller) -> Result<Command, CallError> {
+/// What the store did, as the API tells it.
+pub(super) fn spent(answer: Answer) -> Result<SpendCreditsResponse, CallError> {
+    let Answer::Operation { operation, replayed } = answer else {
+        return Err(CallError::Broken("a command's answer is no operation"));
+    };
+    let entry = own_entry(&operation).ok_or(CallError::Broken("an operation without entries"))?;
+    Ok(SpendCreditsResponse {
+        balance: Some(balance_after(entry)),
+        entry: Some(proto_entry(entry)),
+        entries: operation.entries.iter().map(proto_entry).collect(),
+        operation_id: operation.id.to_string(),
+        replayed,
+        spent: entry.delta.available.saturating_neg(),
+    })
+}
+
+pub(super) fn spend_command(request: SpendCreditsRequest, caller: &Caller) -> Result<Command, CallError> {
     let mut fields = Fields::default();
     let account = fields.account(request.account_id);
     let unit = fields.unit(request.unit);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use credits::{ApiKey, Authentication, KeyRing, ServerConfig};
 use proto::v1;
 use proto::v1::balance_result::Result as Outcome;
+use proto::v1::command::Command as Wish;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 
+use crate::batches::{commands, outcome};
 use crate::reads::{batch, entries_of, grants_of};
 use crate::served::{Served, balance_of, config, fact, grant, reason, served_with, spend};
 
@@ -91,6 +93,9 @@ async fn a_key_does_only_what_its_scopes_say() {
     assert_refused(answer, Code::PermissionDenied, denied);
     let answer = client.watch_credits(with_key(watch(&["user_1"]), WRITER)).await;
     assert_refused(answer, Code::PermissionDenied, denied);
+    let wish = v1::Command { command: Some(Wish::Grant(grant("user_1", "k", 1))) };
+    let answer = client.apply_batch(with_key(commands(vec![wish]), READER)).await.unwrap().into_inner();
+    assert_eq!(outcome(&answer.results[0]), denied);
     let answer = client.list_entries(with_key(entries_of("user_1"), WRITER)).await;
     assert_refused(answer, Code::PermissionDenied, denied);
     let answer = client.list_grants(with_key(grants_of("user_1"), WRITER)).await;
@@ -122,6 +127,11 @@ async fn a_key_reaches_only_the_accounts_that_it_covers() {
     let answer = client.list_grants(with_key(grants_of("user_2"), READER)).await;
     assert_refused(answer, Code::PermissionDenied, outside);
     let query = |account: &str| v1::BalanceQuery { account_id: account.to_owned(), ..Default::default() };
+    let wish = |wish| v1::Command { command: Some(wish) };
+    let foreign =
+        vec![wish(Wish::Grant(grant("user_1", "k", 1))), wish(Wish::Spend(spend("xteam_1", "k", 1)))];
+    let answer = client.apply_batch(with_key(commands(foreign), TEAM)).await.unwrap().into_inner();
+    assert_eq!(answer.results.iter().map(outcome).collect::<Vec<_>>(), [outside, outside]);
     let both = batch(vec![query("user_2"), query("user_1")]);
     let results = client.batch_get_balances(with_key(both, READER)).await.unwrap().into_inner().results;
     let Some(Outcome::Error(error)) = &results[0].result else { panic!("{results:?}") };

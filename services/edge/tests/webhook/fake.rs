@@ -100,6 +100,13 @@ impl CreditService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn apply_batch(
+        &self,
+        _: Request<ApplyBatchRequest>,
+    ) -> Result<Response<ApplyBatchResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn get_balance(
         &self,
         _: Request<GetBalanceRequest>,

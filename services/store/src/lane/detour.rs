@@ -50,7 +50,8 @@ pub(crate) fn enter(shared: &Arc<Shared>, job: Job) {
 fn push(detours: &mut Waiting, job: Job) {
     let length = |detours: &Waiting| detours.values().map(Vec::len).sum::<usize>();
     if length(detours) >= MAX_QUEUE {
-        detours.values_mut().for_each(|queue| queue.retain(|job| !job.is_abandoned()));
+        let gone = detours.values_mut().flat_map(|queue| queue.extract_if(.., |job| job.is_abandoned()));
+        gone.for_each(Job::expire);
     }
     if length(detours) < MAX_QUEUE {
         detours.entry(job.item.request.account().clone()).or_default().push(job);

@@ -112,7 +112,11 @@ async fn split(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait, error: Batc
         jobs.into_iter().for_each(|job| job.fail(ApplyError::Internal));
         return;
     }
-    let right = jobs.split_off(jobs.len() / 2);
+    let mut right = jobs.split_off(jobs.len() / 2);
     Box::pin(execute(shared, jobs, wait)).await;
+    if wait == Wait::Skip {
+        // An account of the left half may have gone on a detour: what came later must not overtake it.
+        right = detour::divert(shared, right);
+    }
     Box::pin(execute(shared, right, wait)).await;
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::sequence::Sequence;
 use crate::apply::Item;
 use crate::error::ApplyError;
 use crate::request::Answer;
@@ -52,6 +53,8 @@ pub(crate) struct Job {
     pub(crate) item: Item,
     deadline: Instant,
     progress: Arc<Progress>,
+    /// Shared with the requests that must come before and after it, if there are any.
+    sequence: Option<Arc<Sequence>>,
     reply: oneshot::Sender<Result<Answer, ApplyError>>,
 }
 
@@ -62,12 +65,36 @@ impl Job {
         progress: Arc<Progress>,
     ) -> (Self, oneshot::Receiver<Result<Answer, ApplyError>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { item, deadline, progress, reply }, answer)
+        (Self { item, deadline, progress, sequence: None, reply }, answer)
     }
 
-    /// Whether a batch may take the request: its caller is there and its time is not up.
+    /// Makes it part of a sequence.
+    pub(crate) fn within(self, sequence: &Arc<Sequence>) -> Self {
+        Self { sequence: Some(Arc::clone(sequence)), ..self }
+    }
+
+    /// Whether a batch may take the request: its caller is there, its time is not up, and those before it in its
+    /// sequence did not fall out. To be asked in the order of the requests.
     pub(crate) fn start(&self) -> bool {
-        !self.reply.is_closed() && Instant::now() < self.deadline && self.progress.start()
+        if self.cut().is_some() {
+            return false;
+        }
+        let starts = !self.reply.is_closed() && Instant::now() < self.deadline && self.progress.start();
+        if !starts {
+            // At once: the next one of the sequence is asked before this one is ended.
+            self.end_sequence(&ApplyError::DeadlinePassed);
+        }
+        starts
+    }
+
+    fn cut(&self) -> Option<ApplyError> {
+        self.sequence.as_ref()?.cut()
+    }
+
+    fn end_sequence(&self, error: &ApplyError) {
+        if let Some(sequence) = &self.sequence {
+            sequence.end_with(error);
+        }
     }
 
     /// Nobody waits for the answer any more.
@@ -84,13 +111,20 @@ impl Job {
     }
 
     pub(crate) fn answer(self, answer: Result<Answer, ApplyError>) {
+        if let Err(error) = &answer {
+            self.end_sequence(error);
+        }
         // A caller that is gone needs no answer.
         let _ = self.reply.send(answer);
     }
 
-    /// Ends a request whose time is up.
+    /// Ends a request that did not start.
     pub(crate) fn expire(self) {
-        let error = self.progress.give_up();
+        // What its progress says is surer than what became of those before it.
+        let error = match (self.progress.give_up(), self.cut()) {
+            (ApplyError::DeadlinePassed, Some(cut)) => cut,
+            (error, _) => error,
+        };
         self.answer(Err(error));
     }
 
