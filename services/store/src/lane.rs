@@ -143,7 +143,8 @@ struct Awaited {
 fn queued(request: Request, deadline: Instant) -> (Job, Awaited) {
     let operation_id = OperationId::from_uuid(Uuid::now_v7());
     let progress = Arc::new(Progress::default());
-    let (job, answer) = Job::new(Item { request, operation_id, commit_tried: false }, deadline, Arc::clone(&progress));
+    let (job, answer) =
+        Job::new(Item { request, operation_id, commit_tried: false }, deadline, Arc::clone(&progress));
     (job, Awaited { answer, progress })
 }
 

@@ -2,7 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{balance, dev, grant, key, migrate, serve, simulate, spend, watch};
+use crate::command::{
+    balance, batch, check_config, completions, dev, grant, grants, history, key, migrate, serve, simulate,
+    spend, watch,
+};
 use crate::error::Error;
 use crate::telemetry::LogArgs;
 
@@ -14,6 +17,9 @@ Examples:
                                                   deliver the event of a paid checkout
   tallystick spend user_1 30 --reference job_17   use credits
   tallystick balance user_1 --json                read a balance
+  tallystick history user_1                       what happened to it
+  tallystick grants user_1                        what there is left, and when it expires
+  tallystick batch commands.jsonl                 many commands in one go
 
 Exit codes:
   0  done
@@ -39,6 +45,8 @@ pub(crate) enum Command {
     Dev(dev::DevArgs),
     /// Run roles of the service
     Serve(Box<serve::ServeArgs>),
+    /// Read what `serve` would read, and say what is wrong with it
+    CheckConfig(Box<check_config::CheckConfigArgs>),
     /// Bring a database's schema up to date
     Migrate(migrate::MigrateArgs),
     /// Deliver simulated Stripe events to a running edge
@@ -50,11 +58,19 @@ pub(crate) enum Command {
     Spend(Box<spend::SpendArgs>),
     /// Read a balance
     Balance(balance::BalanceArgs),
+    /// Show the journal of a balance, newest first
+    History(Box<history::HistoryArgs>),
+    /// Show the lots of a balance: what is left, and when it expires
+    Grants(grants::GrantsArgs),
+    /// Send the commands of a file, one JSON object a line
+    Batch(batch::BatchArgs),
     /// Follow balances live
     Watch(watch::WatchArgs),
     /// Make API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Write what a shell needs to complete commands and flags
+    Completions(completions::CompletionsArgs),
 }
 
 impl Command {
@@ -66,24 +82,33 @@ impl Command {
         match self {
             Self::Dev(args) => dev::run(args).await,
             Self::Serve(args) => serve::run(*args).await,
+            Self::CheckConfig(args) => check_config::run(&args),
             Self::Migrate(args) => migrate::run(&args).await,
             Self::Simulate(simulate::Simulate::Checkout(args)) => simulate::run(&args).await,
             Self::Grant(args) => grant::run(*args).await,
             Self::Spend(args) => spend::run(*args).await,
             Self::Balance(args) => balance::run(args).await,
+            Self::History(args) => history::run(*args).await,
+            Self::Grants(args) => grants::run(args).await,
+            Self::Batch(args) => batch::run(args).await,
             Self::Watch(args) => watch::run(args).await,
             Self::Key(key::Key::New(args)) => key::run(&args),
+            Self::Completions(args) => completions::run(&args),
         }
     }
 
     /// Whether its user is a program, which wants errors as JSON too.
     pub(crate) fn wants_json(&self) -> bool {
         match self {
-            Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) | Self::Key(_) => false,
+            Self::Dev(_) | Self::Serve(_) | Self::CheckConfig(_) | Self::Migrate(_) => false,
+            Self::Key(_) | Self::Completions(_) => false,
             Self::Simulate(simulate::Simulate::Checkout(args)) => args.json,
             Self::Grant(args) => args.client.json,
             Self::Spend(args) => args.client.json,
             Self::Balance(args) => args.client.json,
+            Self::History(args) => args.client.json,
+            Self::Grants(args) => args.client.json,
+            Self::Batch(args) => args.client.json,
             Self::Watch(args) => args.client.json,
         }
     }

@@ -70,6 +70,14 @@ pub(crate) enum Error {
         /// What the last one's answer suggests.
         hint: Option<&'static str>,
     },
+    /// Not every command of a batch was done.
+    #[error("{failed} of {total} commands were not done")]
+    NotApplied {
+        /// How many were refused or could not be tried.
+        failed: u64,
+        /// How many there were.
+        total: u64,
+    },
     /// The operating system refused something.
     #[error("could not {action}")]
     Io {
@@ -100,6 +108,9 @@ impl Error {
         match self {
             Self::Call(error) => error.hint(),
             Self::NotDelivered { hint, .. } => hint.map(str::to_owned),
+            Self::NotApplied { .. } => Some(
+                "the same file can be sent again: what was done is not done twice (same keys)".to_owned(),
+            ),
             Self::Bind { flag, addr, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 let ip = addr.ip();
                 Some(format!(

@@ -3,6 +3,7 @@
 pub(crate) mod balance;
 pub(crate) mod entry;
 pub(crate) mod failure;
+pub(crate) mod grant;
 pub(crate) mod json;
 pub(crate) mod plain;
 pub(crate) mod repeat;

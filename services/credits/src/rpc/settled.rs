@@ -71,7 +71,8 @@ impl CreditRpc {
             }
         }
         // What became due since the settlements is later than the call, and no business of it.
-        let read_again = if again.is_empty() { Vec::new() } else { self.read_balances(&again, caller).await? };
+        let read_again =
+            if again.is_empty() { Vec::new() } else { self.read_balances(&again, caller).await? };
         for balance in read_again {
             settled.insert((balance.account.clone(), balance.unit.clone()), Ok(Some(balance)));
         }

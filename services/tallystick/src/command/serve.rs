@@ -126,6 +126,14 @@ struct EdgeArgs {
     edge_api_key: Option<String>,
 }
 
+/// What the settings say, a line for each role, without running anything.
+///
+/// # Errors
+/// [`Error::Config`] or [`Error::File`] for the first thing that is missing or wrong.
+pub(crate) fn check(args: &ServeArgs) -> Result<Vec<String>, Error> {
+    roles::Settings::try_read(args).map(|settings| settings.summary())
+}
+
 /// Runs until it is told to stop.
 ///
 /// # Errors

@@ -29,6 +29,20 @@ pub(crate) fn encode(name: &str, message: &impl Message) -> String {
     }
 }
 
+/// The message of a line, by the ProtoJSON mapping: field names of the proto files or camelCase, numbers or decimal text.
+///
+/// # Errors
+/// What is wrong with the text, for the one who wrote it.
+pub(crate) fn decode<M: Message + Default>(name: &str, text: &str) -> Result<M, String> {
+    let full = format!("{PACKAGE}.{name}");
+    let descriptor = pool().and_then(|pool| pool.get_message_by_name(&full));
+    let descriptor = descriptor.ok_or_else(|| format!("this version has no {name}"))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let dynamic = DynamicMessage::deserialize(descriptor, &mut json).map_err(|error| error.to_string())?;
+    json.end().map_err(|error| error.to_string())?;
+    dynamic.transcode_to().map_err(|error| error.to_string())
+}
+
 fn pool() -> Option<&'static DescriptorPool> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
     POOL.get_or_init(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).ok()).as_ref()
@@ -63,6 +77,25 @@ mod tests {
             "available": 8_999_999_999_999_999_i64, "held": 0, "scheduled": 0, "debt": 0, "version": 1,
             "entry_hash": "" } });
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn lines_are_read_with_the_names_of_the_proto_files_and_faults_say_where() {
+        let line =
+            r#"{"grant":{"account_id":"a","idempotencyKey":"k","amount":10,"kind":"GRANT_KIND_PURCHASE"}}"#;
+        let command: proto::v1::Command = decode("Command", line).unwrap();
+        let Some(proto::v1::command::Command::Grant(grant)) = command.command else { panic!("{command:?}") };
+        assert_eq!((grant.account_id.as_str(), grant.idempotency_key.as_str(), grant.amount), ("a", "k", 10));
+        assert_eq!(grant.kind(), proto::v1::GrantKind::Purchase);
+        for (bad, word) in [
+            ("{", "EOF"),
+            (r#"{"grnt":{}}"#, "grnt"),
+            (r#"{"grant":{"amount":1.5}}"#, "column"),
+            ("{} {}", "trailing"),
+        ] {
+            let error = decode::<proto::v1::Command>("Command", bad).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod checkout;
+mod commands;
 mod crash;
 mod credentials;
 mod data_dir;

@@ -64,6 +64,13 @@ impl Settings {
         Ok(Self { credits, edge })
     }
 
+    /// A line for each role. Shows no secret and no database URL.
+    pub(super) fn summary(&self) -> Vec<String> {
+        let credits = self.credits.as_ref().map(CreditsSettings::summary);
+        let edge = self.edge.as_ref().map(EdgeSettings::summary);
+        credits.into_iter().chain(edge).collect()
+    }
+
     pub(super) fn has_credits(&self) -> bool {
         self.credits.is_some()
     }
@@ -98,6 +105,25 @@ impl Settings {
 }
 
 impl CreditsSettings {
+    fn summary(&self) -> String {
+        let Self { catalogue, authentication, .. } = self;
+        let units: Vec<&str> = catalogue.units().map(|(unit, _)| unit.as_str()).collect();
+        let callers = match authentication {
+            Authentication::Keys(_) => "callers have API keys",
+            Authentication::None { .. } => "everybody is accepted",
+        };
+        let money = if self.livemode { "real money" } else { "test mode" };
+        let signatures = if self.secrets.is_some() { ", verifies signatures itself" } else { "" };
+        format!(
+            "role credits: units {}; {} packs, {} plans; {callers}; {money}{signatures}; {} lanes, {} read connections",
+            units.join(", "),
+            catalogue.packs().count(),
+            catalogue.plans().count(),
+            self.lanes,
+            self.read_connections,
+        )
+    }
+
     fn into_role(self) -> CreditsRole {
         let units = self.catalogue.units().map(|(unit, _)| unit.clone()).collect();
         CreditsRole {
@@ -111,6 +137,19 @@ impl CreditsSettings {
             livemode: self.livemode,
             secrets: self.secrets,
         }
+    }
+}
+
+impl EdgeSettings {
+    fn summary(&self) -> String {
+        let credits = match &self.credits {
+            Some(endpoint) => {
+                format!("credits role at {}", endpoint.uri().authority().map_or("", |a| a.as_str()))
+            }
+            None => "credits role in this process".to_owned(),
+        };
+        let key = if self.api_key.is_some() { "with an API key" } else { "without an API key" };
+        format!("role edge: {credits}, {key}")
     }
 }
 
@@ -345,6 +384,30 @@ mod tests {
         assert!(credits.is_some() && edge.api_key.is_some() && !edge.is_remote);
         let elsewhere = [&words[..], &["--credits-addr", "credits:7070"]].concat();
         assert!(read(&elsewhere).unwrap_err().starts_with("--credits-addr"));
+    }
+
+    #[test]
+    fn a_summary_names_what_was_read_and_no_secret() {
+        let (catalogue, keys) = (catalogue(), keys());
+        let words = [
+            &["--roles", "credits,edge", "--catalogue", path(&catalogue), "--api-keys-file", path(&keys)],
+            &URL[..],
+            &SECRETS,
+        ];
+        let lines = read(&words.concat()).unwrap().summary();
+        assert_eq!(
+            lines,
+            [
+                "role credits: units credits; 0 packs, 0 plans; callers have API keys; test mode, verifies signatures \
+                 itself; 2 lanes, 16 read connections",
+                "role edge: credits role in this process, with an API key",
+            ]
+        );
+        let edge = ["--roles", "edge", SECRETS[0], SECRETS[1], "--credits-addr", "credits:7070"];
+        assert_eq!(
+            read(&edge).unwrap().summary(),
+            ["role edge: credits role at credits:7070, without an API key"]
+        );
     }
 
     #[test]
