@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use proto::v1;
 use proto::v1::balance_result::Result as Outcome;
+use store::StoredBalance;
 use tonic::Request;
 
 use super::CreditRpc;
@@ -24,7 +25,7 @@ struct Query {
 }
 
 /// What became of each wait.
-type Waits = BTreeMap<(Key, i64), Result<(), Box<v1::Error>>>;
+type Waits = BTreeMap<(Key, i64), Result<StoredBalance, Box<v1::Error>>>;
 
 impl CreditRpc {
     pub(super) async fn balances(
@@ -42,9 +43,16 @@ impl CreditRpc {
         let keys = queries.iter().flatten().map(|query| query.key.clone()).collect();
         let mut balances = self.settled_balances(keys, &caller).await?;
         let waits = self.await_versions(&queries, &balances, &caller).await?;
-        let reached = waits.iter().filter(|(_, outcome)| outcome.is_ok());
-        let reached: BTreeSet<Key> = reached.map(|((key, _), _)| key.clone()).collect();
-        balances.extend(self.settled_balances(reached, &caller).await?);
+        // The waits bring the balances: a wait that took all the time must not cost the others their answer.
+        let mut due = BTreeSet::new();
+        for ((key, _), balance) in &waits {
+            match balance {
+                Ok(balance) if balance.is_due => drop(due.insert(key.clone())),
+                Ok(balance) => keep_newer(&mut balances, key, balance),
+                Err(_) => {}
+            }
+        }
+        balances.extend(self.settled_balances(due, &caller).await?);
 
         let result = |query: Result<Query, Box<v1::Error>>| {
             let outcome = query.and_then(|query| result(query, &balances, &waits));
@@ -89,6 +97,14 @@ impl CreditRpc {
             ((key, min_version), waited.map_err(item_error))
         });
         Ok(join_all(waits).await.into_iter().collect())
+    }
+}
+
+/// Two waits of one balance may bring two states of it.
+fn keep_newer(balances: &mut Settled, key: &Key, balance: &StoredBalance) {
+    let known = balances.get(key).and_then(|known| known.as_ref().ok()).and_then(Option::as_ref);
+    if known.is_none_or(|known| known.version < balance.version) {
+        balances.insert(key.clone(), Ok(Some(balance.clone())));
     }
 }
 

@@ -47,6 +47,9 @@ impl CreditRpc {
         keys: BTreeSet<Key>,
         caller: &Caller,
     ) -> Result<Settled, CallError> {
+        if keys.is_empty() {
+            return Ok(Settled::new());
+        }
         let mut settled: Settled = keys.iter().map(|key| (key.clone(), Ok(None))).collect();
         let keys: Vec<Key> = keys.into_iter().collect();
         let mut due = Vec::new();
@@ -87,13 +90,13 @@ impl CreditRpc {
         version: i64,
         min_version: i64,
         caller: &Caller,
-    ) -> Result<(), CallError> {
+    ) -> Result<StoredBalance, CallError> {
         let waited = tokio::select! {
             waited = self.relay.wait_for_version(account, unit, min_version, caller.deadline) => waited,
             () = self.closing.cancelled() => return Err(CallError::ShuttingDown),
         };
         match waited {
-            Ok(_) => Ok(()),
+            Ok(balance) => Ok(balance),
             Err(WaitError::NotReached { reached }) => {
                 Err(CallError::VersionNotReached { version: reached.unwrap_or(version), min_version })
             }
