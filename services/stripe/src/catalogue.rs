@@ -20,6 +20,8 @@ pub const MAX_OFFERS: usize = 1000;
 pub const MAX_UNITS: usize = 100;
 /// Most Stripe prices of one offer.
 pub const MAX_PRICES: usize = 100;
+/// Longest name of a unit for people, in bytes: it stands beside a number on a screen.
+pub const MAX_DISPLAY_NAME_BYTES: usize = 64;
 /// Most decimals that a unit shows: amounts have at most 16 digits.
 pub const MAX_SCALE: i64 = 9;
 
@@ -54,10 +56,19 @@ pub enum CatalogueError {
     },
 }
 
+/// How a unit is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitInfo {
+    /// Decimals, 0–9: 10^scale steps are one.
+    pub scale: u8,
+    /// For people; empty when the file has none.
+    pub display_name: String,
+}
+
 /// Everything that is sold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalogue {
-    units: BTreeMap<Unit, u8>,
+    units: BTreeMap<Unit, UnitInfo>,
     packs: BTreeMap<String, Offer>,
     plans: BTreeMap<String, Offer>,
 }
@@ -95,12 +106,12 @@ impl Catalogue {
     /// The decimals that a declared unit shows, 0–9. `None`: the unit is not declared.
     #[must_use]
     pub fn lookup_scale(&self, unit: &Unit) -> Option<u8> {
-        self.units.get(unit).copied()
+        self.units.get(unit).map(|info| info.scale)
     }
 
-    /// Declared units and their decimals, by name.
-    pub fn units(&self) -> impl Iterator<Item = (&Unit, u8)> {
-        self.units.iter().map(|(unit, scale)| (unit, *scale))
+    /// Declared units, by name.
+    pub fn units(&self) -> impl Iterator<Item = (&Unit, &UnitInfo)> {
+        self.units.iter()
     }
 
     /// Packs, by id.
@@ -129,6 +140,7 @@ mod tests {
 scale = 0
 [units.minutes]
 scale = 2
+display_name = "Render minutes"
 
 [[packs]]
 id = "big"
@@ -185,6 +197,8 @@ unit_amount = 0
         let plan = catalogue.lookup_plan("big").unwrap().grant(1).unwrap();
         assert_eq!((plan.kind, plan.expiry), (GrantKind::Subscription, Expiry::Never));
         assert_eq!(catalogue.lookup_scale(&Unit::try_new("minutes").unwrap()), Some(2));
+        let names: Vec<&str> = catalogue.units().map(|(_, info)| info.display_name.as_str()).collect();
+        assert_eq!(names, ["", "Render minutes"]);
     }
 
     #[test]
@@ -194,35 +208,38 @@ unit_amount = 0
             fault(&GOOD.replacen(from, to, 1))
         };
         let at = |line, field: &str| (line, field.to_owned());
-        assert_eq!(changed("credits = 250", "credits = 0"), at(9, "packs.big.credits"));
-        assert_eq!(changed("credits = 250", "credits = 1000000000000001"), at(9, "packs.big.credits"));
-        assert_eq!(changed("unit_amount = 499", "unit_amount = -1"), at(11, "packs.big.unit_amount"));
-        assert_eq!(changed("\"eur\"", "\"EUR\""), at(10, "packs.big.currency"));
-        assert_eq!(changed("priority = 10", "priority = 101"), at(13, "packs.big.priority"));
-        assert_eq!(changed("86400", "0"), at(14, "packs.big.expires_after_s"));
-        assert_eq!(changed("promotion", "gift"), at(12, "packs.big.kind"));
-        assert_eq!(changed("\"minutes\"", "\"hours\""), at(8, "packs.big.unit"));
-        assert_eq!(changed("\"minutes\"", "\"Minutes\""), at(8, "packs.big.unit"));
-        assert_eq!(changed("id = \"big\"", "id = \"a b\""), at(7, "packs.id"));
-        assert_eq!(changed("\"price_2\"", "\"price_1\""), at(15, "packs.big.stripe_prices"));
-        assert_eq!(changed("\"price_2\"", "\"\""), at(15, "packs.big.stripe_prices"));
+        assert_eq!(changed("credits = 250", "credits = 0"), at(10, "packs.big.credits"));
+        assert_eq!(changed("credits = 250", "credits = 1000000000000001"), at(10, "packs.big.credits"));
+        assert_eq!(changed("unit_amount = 499", "unit_amount = -1"), at(12, "packs.big.unit_amount"));
+        assert_eq!(changed("\"eur\"", "\"EUR\""), at(11, "packs.big.currency"));
+        assert_eq!(changed("priority = 10", "priority = 101"), at(14, "packs.big.priority"));
+        assert_eq!(changed("86400", "0"), at(15, "packs.big.expires_after_s"));
+        assert_eq!(changed("promotion", "gift"), at(13, "packs.big.kind"));
+        assert_eq!(changed("\"minutes\"", "\"hours\""), at(9, "packs.big.unit"));
+        assert_eq!(changed("\"minutes\"", "\"Minutes\""), at(9, "packs.big.unit"));
+        assert_eq!(changed("id = \"big\"", "id = \"a b\""), at(8, "packs.id"));
+        assert_eq!(changed("\"price_2\"", "\"price_1\""), at(16, "packs.big.stripe_prices"));
+        assert_eq!(changed("\"price_2\"", "\"\""), at(16, "packs.big.stripe_prices"));
         assert_eq!(changed("scale = 2", "scale = 10"), at(4, "units.minutes.scale"));
-        assert_eq!(changed("[[plans]]", "[[packs]]"), at(18, "packs.id"));
-        assert_eq!(changed("priority = 10", "prority = 10"), at(13, "syntax"));
-        assert_eq!(changed("credits = 250", "credits = 2.5"), at(9, "syntax"));
-        assert_eq!(changed("credits = 250", "credits = "), at(9, "syntax"));
+        for name in ["", "  ", r"a\u0007b", &"x".repeat(65)] {
+            assert_eq!(changed("Render minutes", name), at(5, "units.minutes.display_name"), "{name}");
+        }
+        assert_eq!(changed("[[plans]]", "[[packs]]"), at(19, "packs.id"));
+        assert_eq!(changed("priority = 10", "prority = 10"), at(14, "syntax"));
+        assert_eq!(changed("credits = 250", "credits = 2.5"), at(10, "syntax"));
+        assert_eq!(changed("credits = 250", "credits = "), at(10, "syntax"));
     }
 
     #[test]
     fn one_stripe_price_sells_one_thing() {
         let text = format!("{GOOD}stripe_prices = [\"price_2\"]\n");
-        assert_eq!(fault(&text), (22, "plans.big.stripe_prices".to_owned()));
+        assert_eq!(fault(&text), (23, "plans.big.stripe_prices".to_owned()));
     }
 
     #[test]
     fn the_message_is_a_sentence_for_the_operator() {
         let error = Catalogue::parse(&GOOD.replacen("credits = 250", "credits = 0", 1)).unwrap_err();
-        let sentence = "line 9: packs.big.credits is 0; must be between 1 and 1000000000000000";
+        let sentence = "line 10: packs.big.credits is 0; must be between 1 and 1000000000000000";
         assert_eq!(error.to_string(), sentence);
     }
 

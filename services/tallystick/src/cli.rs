@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     balance, batch, check_config, completions, dev, grant, grants, history, key, migrate, serve, simulate,
-    spend, watch,
+    spend, units, watch,
 };
 use crate::error::Error;
 use crate::telemetry::LogArgs;
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     History(Box<history::HistoryArgs>),
     /// Show the lots of a balance: what is left, and when it expires
     Grants(grants::GrantsArgs),
+    /// Show the units that the catalogue declares
+    Units(units::UnitsArgs),
     /// Send the commands of a file, one JSON object a line
     Batch(batch::BatchArgs),
     /// Follow balances live
@@ -90,6 +92,7 @@ impl Command {
             Self::Balance(args) => balance::run(args).await,
             Self::History(args) => history::run(*args).await,
             Self::Grants(args) => grants::run(args).await,
+            Self::Units(args) => units::run(&args).await,
             Self::Batch(args) => batch::run(args).await,
             Self::Watch(args) => watch::run(args).await,
             Self::Key(key::Key::New(args)) => key::run(&args),
@@ -108,6 +111,7 @@ impl Command {
             Self::Balance(args) => args.client.json,
             Self::History(args) => args.client.json,
             Self::Grants(args) => args.client.json,
+            Self::Units(args) => args.client.json,
             Self::Batch(args) => args.client.json,
             Self::Watch(args) => args.client.json,
         }

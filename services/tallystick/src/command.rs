@@ -13,4 +13,5 @@ pub(crate) mod migrate;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod spend;
+pub(crate) mod units;
 pub(crate) mod watch;

@@ -14,9 +14,10 @@ impl CreditRpc {
         request: &Request<ListUnitsRequest>,
     ) -> Result<ListUnitsResponse, CallError> {
         Caller::with_scope(request, Scope::Read)?;
-        let definition = |(unit, scale): (&domain::Unit, u8)| UnitDefinition {
+        let definition = |(unit, info): (&domain::Unit, &stripe::UnitInfo)| UnitDefinition {
             unit: unit.to_string(),
-            scale: i32::from(scale),
+            scale: i32::from(info.scale),
+            display_name: info.display_name.clone(),
         };
         Ok(ListUnitsResponse { units: self.webhooks.catalogue.units().map(definition).collect() })
     }

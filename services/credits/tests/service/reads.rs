@@ -207,5 +207,7 @@ async fn lots_and_entries_show_what_time_has_done_by_now() {
 async fn the_units_are_those_of_the_catalogue() {
     let served = served().await;
     let units = served.client().list_units(v1::ListUnitsRequest {}).await.unwrap().into_inner().units;
-    assert_eq!(units, [v1::UnitDefinition { unit: "credits".to_owned(), scale: 0 }]);
+    let credits =
+        v1::UnitDefinition { unit: "credits".to_owned(), scale: 0, display_name: "Credits".to_owned() };
+    assert_eq!(units, [credits]);
 }

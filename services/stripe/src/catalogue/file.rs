@@ -8,7 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_OFFERS, MAX_PRICES, MAX_SCALE, MAX_UNITS, Offer,
+    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES, MAX_SCALE,
+    MAX_UNITS, Offer, UnitInfo,
 };
 
 /// Longest id of an offer or a Stripe price, in bytes.
@@ -33,6 +34,7 @@ struct CatalogueFile {
 #[serde(deny_unknown_fields)]
 struct UnitFile {
     scale: Spanned<i64>,
+    display_name: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -104,12 +106,29 @@ impl Checker<'_> {
                 return Err(self.fault(&file, field, Problem::Empty));
             }
             let unit = Unit::try_new(name).map_err(|invalid| self.fault(&file, &field, invalid.problem))?;
-            let scale = &file.get_ref().scale;
-            let decimals = self.in_range(scale, format!("{field}.scale"), 0, MAX_SCALE)?;
+            let UnitFile { scale, display_name } = file.into_inner();
+            let decimals = self.in_range(&scale, format!("{field}.scale"), 0, MAX_SCALE)?;
+            let display_name = self.display_name(display_name, format!("{field}.display_name"))?;
             // In range, so the fallback is unreachable.
-            self.catalogue.units.insert(unit, u8::try_from(decimals).unwrap_or(0));
+            let info = UnitInfo { scale: u8::try_from(decimals).unwrap_or(0), display_name };
+            self.catalogue.units.insert(unit, info);
         }
         Ok(())
+    }
+
+    fn display_name(&self, name: Option<Spanned<String>>, field: String) -> Result<String, CatalogueError> {
+        let Some(name) = name else { return Ok(String::new()) };
+        let text = name.get_ref();
+        let problem = if text.trim().is_empty() {
+            Problem::Empty
+        } else if text.len() > MAX_DISPLAY_NAME_BYTES {
+            Problem::TooLong { limit: MAX_DISPLAY_NAME_BYTES, actual: text.len() }
+        } else if text.chars().any(char::is_control) {
+            Problem::Characters { allowed: "printable characters" }
+        } else {
+            return Ok(name.into_inner());
+        };
+        Err(self.fault(&name, field, problem))
     }
 
     fn add_offers(&mut self, list: List, offers: Vec<Spanned<OfferFile>>) -> Result<(), CatalogueError> {
