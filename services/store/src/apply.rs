@@ -22,7 +22,7 @@ mod lock;
 mod stripe;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::{AccountId, Balance, Command, Entry, Operation, OperationId, RULE_VERSION, Timestamp, Unit};
 use sqlx::{Connection, PgConnection};
@@ -102,6 +102,8 @@ pub(crate) struct State {
     pub(crate) accounts: BTreeMap<AccountId, lock::Account>,
     pub(crate) created: Vec<String>,
     pub(crate) balances: BTreeMap<BalanceKey, Balance>,
+    /// Those that had no row when they were read.
+    pub(crate) new_balances: HashSet<BalanceKey>,
     pub(crate) stored: HashMap<(AccountId, String), Stored>,
     pub(crate) stripe: StripeState,
 }

@@ -39,13 +39,16 @@ pub(super) async fn state_in_tx(
         let lots = lots_in_tx(tx, &demands, locked.now).await?;
         balances_in_tx(tx, &demands, lots).await?
     };
+    let mut new_balances = HashSet::new();
     for item in items {
-        let (account, unit) = (item.request.account(), item.request.unit());
-        let empty = || Balance::empty(account.clone(), unit.clone());
-        balances.entry((account.clone(), unit.clone())).or_insert_with(empty);
+        let key = (item.request.account().clone(), item.request.unit().clone());
+        if !balances.contains_key(&key) {
+            balances.insert(key.clone(), Balance::empty(key.0.clone(), key.1.clone()));
+            new_balances.insert(key);
+        }
     }
     let Locked { now, slot, accounts, created } = locked;
-    Ok(State { now, slot, accounts, created, balances, stored, stripe })
+    Ok(State { now, slot, accounts, created, balances, new_balances, stored, stripe })
 }
 
 /// How much the batch could burn of each balance.

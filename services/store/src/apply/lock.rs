@@ -39,29 +39,27 @@ pub(crate) async fn accounts_in_tx(
 ) -> Result<Locked, StoreError> {
     let ids: Vec<String> = wanted.iter().map(|id| id.as_str().to_owned()).collect();
     let mut rows = lock_in_tx(tx, &ids, wait).await?;
-    let missing: BTreeSet<&str> =
-        rows.iter().filter(|row| !row.exists).map(|row| row.account_id.as_str()).collect();
-    let create: Vec<String> =
-        creating.iter().map(|id| id.as_str()).filter(|id| missing.contains(id)).map(str::to_owned).collect();
+    let found: BTreeSet<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
+    let others: Vec<String> = ids.into_iter().filter(|id| !found.contains(id.as_str())).collect();
+    let mut missing = if others.is_empty() { Vec::new() } else { missing_in_tx(tx, &others).await? };
+    let create: Vec<String> = missing
+        .extract_if(.., |row| creating.iter().any(|id| id.as_str() == row.account_id))
+        .map(|row| row.account_id)
+        .collect();
     if !create.is_empty() {
         insert_in_tx(tx, &create, new_accounts_are_sandbox).await?;
-        rows.retain(|row| !create.contains(&row.account_id));
         rows.extend(lock_in_tx(tx, &create, wait).await?);
     }
 
     let mut locked =
         Locked { now: Timestamp::from_micros(0), slot: 0, accounts: BTreeMap::new(), created: create };
-    for row in rows {
+    for row in rows.into_iter().chain(missing) {
         // The latest clock of the lock statements; the later one was read when all locks were held.
         let now = from_time(row.now)?;
         if now >= locked.now {
             (locked.now, locked.slot) = (now, slot(now, row.slot_seconds)?);
         }
-        let account = match (row.exists, row.state) {
-            (_, Some(state)) => Account::Locked(to_account_state(state)?),
-            (false, None) => Account::Missing,
-            (true, None) => continue,
-        };
+        let account = row.state.map_or(Ok(Account::Missing), |state| to_account_state(state).map(Account::Locked))?;
         locked.accounts.insert(AccountId::try_new(row.account_id)?, account);
     }
     Ok(locked)
@@ -76,15 +74,15 @@ fn slot(now: Timestamp, slot_seconds: i32) -> Result<i16, StoreError> {
 
 struct Row {
     account_id: String,
+    /// `None`: it does not exist.
     state: Option<i16>,
-    exists: bool,
     now: time::OffsetDateTime,
     slot_seconds: i32,
 }
 
-/// One row per wanted account. The locking part is a `with` query of its own, so that the clock is read after
-/// the lock: a target list beside `for update` is computed before the wait. `exists` is seen with the
-/// statement's snapshot: an account that is not locked but exists is locked elsewhere.
+/// One row per account that is locked now. The locking part is a `with` query of its own, so that the clock is read
+/// after the lock: a target list beside `for update` is computed before the wait. Accounts of which there is no row
+/// do not exist, or are locked elsewhere; they are rare, so that only [`missing_in_tx`] asks which.
 async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result<Vec<Row>, StoreError> {
     let rows = match wait {
         Wait::Skip => {
@@ -94,11 +92,9 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
                        select account_id, state from accounts where account_id = any($1)
                        order by account_id collate "C" for no key update skip locked
                    )
-                   select wanted.account_id as "account_id!", locked.state as "state?",
-                          exists (select from accounts where account_id = wanted.account_id) as "exists!",
-                          clock_timestamp() as "now!", stream_state.slot_seconds
-                   from stream_state, unnest($1::text[]) as wanted(account_id)
-                   left join locked on locked.account_id = wanted.account_id"#,
+                   select locked.account_id, locked.state as "state?", clock_timestamp() as "now!",
+                          stream_state.slot_seconds
+                   from locked, stream_state"#,
                 ids
             )
             .fetch_all(tx)
@@ -111,11 +107,9 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
                        select account_id, state from accounts where account_id = any($1)
                        order by account_id collate "C" for no key update
                    )
-                   select wanted.account_id as "account_id!", locked.state as "state?",
-                          exists (select from accounts where account_id = wanted.account_id) as "exists!",
-                          clock_timestamp() as "now!", stream_state.slot_seconds
-                   from stream_state, unnest($1::text[]) as wanted(account_id)
-                   left join locked on locked.account_id = wanted.account_id"#,
+                   select locked.account_id, locked.state as "state?", clock_timestamp() as "now!",
+                          stream_state.slot_seconds
+                   from locked, stream_state"#,
                 ids
             )
             .fetch_all(tx)
@@ -123,6 +117,21 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
         }
     };
     rows.map_err(StoreError::during("lock accounts"))
+}
+
+/// Those of the accounts that do not exist.
+async fn missing_in_tx(tx: &mut PgConnection, ids: &[String]) -> Result<Vec<Row>, StoreError> {
+    sqlx::query_as!(
+        Row,
+        r#"select wanted.account_id as "account_id!", null::smallint as "state?", clock_timestamp() as "now!",
+                  stream_state.slot_seconds
+           from stream_state, unnest($1::text[]) as wanted(account_id)
+           where not exists (select from accounts where account_id = wanted.account_id)"#,
+        ids
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("find missing accounts"))
 }
 
 /// Makes missing accounts, in sorted order: two batches that make the same accounts wait in one direction.

@@ -5,7 +5,7 @@ mod stripe;
 
 use std::collections::BTreeSet;
 
-use domain::{Change, Entry, Lot, RULE_VERSION, Timestamp};
+use domain::{Balance, Change, Entry, Lot, RULE_VERSION, Timestamp};
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
@@ -64,50 +64,117 @@ fn text(keys: &[&BalanceKey]) -> (Vec<String>, Vec<String>) {
     keys.iter().map(|(account, unit)| (account.as_str().to_owned(), unit.as_str().to_owned())).unzip()
 }
 
+/// The columns of the balances that changed, row by row.
+#[derive(Default)]
+struct BalanceColumns {
+    accounts: Vec<String>,
+    units: Vec<String>,
+    available: Vec<i64>,
+    held: Vec<i64>,
+    scheduled: Vec<i64>,
+    debt: Vec<i64>,
+    versions: Vec<i64>,
+    hashes: Vec<Vec<u8>>,
+    lasts: Vec<OffsetDateTime>,
+    open_lots: Vec<i32>,
+    dues: Vec<Option<OffsetDateTime>>,
+}
+
+impl BalanceColumns {
+    fn push(&mut self, balance: &Balance, now: Timestamp) -> Result<(), StoreError> {
+        self.accounts.push(balance.account.as_str().to_owned());
+        self.units.push(balance.unit.as_str().to_owned());
+        self.available.push(balance.figures.available);
+        self.held.push(balance.figures.held);
+        self.scheduled.push(balance.figures.scheduled);
+        self.debt.push(balance.figures.debt);
+        self.versions.push(balance.version);
+        self.hashes.push(balance.hash.0.to_vec());
+        self.lasts.push(to_time(balance.last_effective_at.unwrap_or(now))?);
+        self.open_lots.push(i32::try_from(balance.open_lots).map_err(|_| StoreError::Broken("open lots"))?);
+        self.dues.push(balance.next_due_at().map(to_time).transpose()?);
+        Ok(())
+    }
+}
+
 async fn balances_in_tx(tx: &mut PgConnection, state: &State, entries: &[&Entry]) -> Result<(), StoreError> {
-    let changed: BTreeSet<BalanceKey> =
-        entries.iter().map(|entry| (entry.account.clone(), entry.unit.clone())).collect();
-    let rows: Vec<_> = state.balances.iter().filter(|(key, _)| changed.contains(key)).collect();
-    let keys: Vec<&BalanceKey> = rows.iter().map(|(key, _)| *key).collect();
-    let (accounts, units) = text(&keys);
-    let column = |figure: fn(&domain::Figures) -> i64| -> Vec<i64> {
-        rows.iter().map(|(_, balance)| figure(&balance.figures)).collect()
-    };
-    let versions: Vec<i64> = rows.iter().map(|(_, balance)| balance.version).collect();
-    let hashes: Vec<Vec<u8>> = rows.iter().map(|(_, balance)| balance.hash.0.to_vec()).collect();
-    let lasts = rows.iter().map(|(_, balance)| to_time(balance.last_effective_at.unwrap_or(state.now)));
-    let lasts = lasts.collect::<Result<Vec<_>, _>>()?;
-    let open_lots = rows.iter().map(|(_, balance)| i32::try_from(balance.open_lots));
-    let open_lots = open_lots.collect::<Result<Vec<_>, _>>().map_err(|_| StoreError::Broken("open lots"))?;
-    let dues = rows.iter().map(|(_, balance)| balance.next_due_at().map(to_time).transpose());
-    let dues = dues.collect::<Result<Vec<_>, _>>()?;
+    let key = |entry: &&Entry| (entry.account.clone(), entry.unit.clone());
+    let changed: BTreeSet<BalanceKey> = entries.iter().map(key).collect();
+    // The account is locked: who has no version yet has no row, and nobody else makes it.
+    let is_new = |key: &BalanceKey| state.new_balances.contains(key);
+    let (mut new, mut old) = (BalanceColumns::default(), BalanceColumns::default());
+    for key in &changed {
+        let balance = state.balances.get(key).ok_or(StoreError::Broken("balance was not loaded"))?;
+        let columns = if is_new(key) { &mut new } else { &mut old };
+        columns.push(balance, state.now)?;
+    }
+    if !new.accounts.is_empty() {
+        insert_balances_in_tx(tx, &new).await?;
+    }
+    if !old.accounts.is_empty() {
+        update_balances_in_tx(tx, &old).await?;
+    }
+    Ok(())
+}
+
+async fn insert_balances_in_tx(tx: &mut PgConnection, columns: &BalanceColumns) -> Result<(), StoreError> {
     sqlx::query!(
         r#"insert into balances (account_id, unit, available, held, scheduled, debt, version, entry_hash,
                                  last_effective_at, open_lots, next_due_at)
            select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
                                 $6::bigint[], $7::bigint[], $8::bytea[], $9::timestamptz[], $10::int[],
-                                $11::timestamptz[])
-           on conflict on constraint balances_pkey do update
-           set available = excluded.available, held = excluded.held, scheduled = excluded.scheduled,
-               debt = excluded.debt, version = excluded.version, entry_hash = excluded.entry_hash,
-               last_effective_at = excluded.last_effective_at, open_lots = excluded.open_lots,
-               next_due_at = excluded.next_due_at"#,
-        &accounts,
-        &units,
-        &column(|f| f.available),
-        &column(|f| f.held),
-        &column(|f| f.scheduled),
-        &column(|f| f.debt),
-        &versions,
-        &hashes,
-        &lasts,
-        &open_lots,
-        &dues as &[Option<OffsetDateTime>]
+                                $11::timestamptz[])"#,
+        &columns.accounts,
+        &columns.units,
+        &columns.available,
+        &columns.held,
+        &columns.scheduled,
+        &columns.debt,
+        &columns.versions,
+        &columns.hashes,
+        &columns.lasts,
+        &columns.open_lots,
+        &columns.dues as &[Option<OffsetDateTime>]
+    )
+    .execute(tx)
+    .await
+    .map_err(StoreError::during("write new balances"))?;
+    Ok(())
+}
+
+async fn update_balances_in_tx(tx: &mut PgConnection, columns: &BalanceColumns) -> Result<(), StoreError> {
+    let updated = sqlx::query!(
+        r#"update balances b
+           set available = new.available, held = new.held, scheduled = new.scheduled, debt = new.debt,
+               version = new.version, entry_hash = new.entry_hash, last_effective_at = new.last_effective_at,
+               open_lots = new.open_lots, next_due_at = new.next_due_at
+           from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                       $7::bigint[], $8::bytea[], $9::timestamptz[], $10::int[], $11::timestamptz[])
+                as new(account_id, unit, available, held, scheduled, debt, version, entry_hash,
+                       last_effective_at, open_lots, next_due_at)
+           where b.account_id = new.account_id and b.unit = new.unit"#,
+        &columns.accounts,
+        &columns.units,
+        &columns.available,
+        &columns.held,
+        &columns.scheduled,
+        &columns.debt,
+        &columns.versions,
+        &columns.hashes,
+        &columns.lasts,
+        &columns.open_lots,
+        &columns.dues as &[Option<OffsetDateTime>]
     )
     .execute(tx)
     .await
     .map_err(StoreError::during("write balances"))?;
-    Ok(())
+    all_updated(updated.rows_affected(), columns.accounts.len(), "a loaded balance is gone")
+}
+
+/// Every row that was read under the account's lock must still be there.
+fn all_updated(updated: u64, wanted: usize, otherwise: &'static str) -> Result<(), StoreError> {
+    let all = usize::try_from(updated).is_ok_and(|rows| rows == wanted);
+    if all { Ok(()) } else { Err(StoreError::Broken(otherwise)) }
 }
 
 async fn lots_in_tx(tx: &mut PgConnection, state: &State, now: OffsetDateTime) -> Result<(), StoreError> {
@@ -221,11 +288,7 @@ async fn update_lots_in_tx(
     .execute(tx)
     .await
     .map_err(StoreError::during("write grants"))?;
-    if usize::try_from(updated.rows_affected()).is_ok_and(|rows| rows == lots.len()) {
-        Ok(())
-    } else {
-        Err(StoreError::Broken("a loaded lot is gone"))
-    }
+    all_updated(updated.rows_affected(), lots.len(), "a loaded lot is gone")
 }
 
 async fn operations_in_tx(
