@@ -78,6 +78,33 @@ def options(parser):
     parser.add_argument("--keep", action="store_true", help="keep the directory with data and logs")
 
 
+def parse(parser, limits, quick):
+    """Reads the command line. `limits` bounds numbers by flag; `quick` has the defaults of a mere look."""
+    options(parser)
+    parser.add_argument("--quick", action="store_true", help="a look that everything works, no result: "
+                        + ", ".join(f"{flag(name)} {value}" for name, value in quick.items()))
+    if "--quick" in sys.argv[1:]:
+        parser.set_defaults(**quick)
+    given = parser.parse_args()
+    for name, (least, most) in limits.items():
+        if not least <= getattr(given, name) <= most:
+            parser.error(f"{flag(name)} must be {least} to {most}")
+    return given
+
+
+def name_and_value(setting):
+    """NAME=VALUE as a pair."""
+    name, sign, value = setting.partition("=")
+    if not (name and sign):
+        raise Failed(f"--pg-setting {setting}: must be NAME=VALUE")
+    return name, value
+
+
+def flag(name):
+    """The flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
 def main(bench, arguments):
     """Runs a bench in a laboratory of its own; the exit status is the bench's."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -103,7 +130,7 @@ class Lab:
         for program in ["initdb", "postgres", "psql", "pgbench"]:
             if not (self.pg_bin / program).exists() and not shutil.which(program):
                 raise Failed(f"--pg-bin {self.pg_bin}: has no {program}")
-        self.settings = SETTINGS | dict(setting.partition("=")[::2] for setting in arguments.pg_setting)
+        self.settings = SETTINGS | dict(name_and_value(setting) for setting in arguments.pg_setting)
         self.keep = arguments.keep
         self.parent = arguments.dir
         self.exits = contextlib.ExitStack()
@@ -147,7 +174,8 @@ class Lab:
         done = subprocess.run([self.binary, *arguments], env={**os.environ, **(environment or {})},
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
         if done.returncode != 0:
-            raise Failed(f"tallystick {' '.join(arguments[:3])}: status {done.returncode}: {done.stderr.strip()[-2000:]}")
+            problem = f"status {done.returncode}: {done.stderr.strip()[-2000:]}"
+            raise Failed(f"tallystick {' '.join(arguments[:3])}: {problem}")
         return done.stdout
 
 
@@ -269,7 +297,7 @@ class Cluster:
     def shown(self):
         """The settings that a figure depends on."""
         lines = self.sql("\n".join(f"show {name};" for name in SHOWN)).splitlines()
-        return dict(zip(SHOWN, lines))
+        return dict(zip(SHOWN, lines, strict=True))
 
 
 class CpuGroup:

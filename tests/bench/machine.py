@@ -97,7 +97,8 @@ def table(header, rows):
     rows = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     for place, row in enumerate(rows):
-        cells = [cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths))]
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         print("  ".join(cells).rstrip())
         if place == 0:
             print("  ".join("-" * width for width in widths))
