@@ -142,6 +142,8 @@ class Lab:
             raise Failed(f"--dir {self.parent}: at most {MAX_SOCKET_DIR} bytes fit a Unix socket's path")
         os.chmod(self.dir, 0o755)
         self.exits.callback(self._remove)
+        self.catalogue = self.dir / "catalogue.toml"
+        self.catalogue.write_text(CATALOGUE)
         return self
 
     def __exit__(self, *_):
@@ -352,14 +354,13 @@ class Service:
 
     def __enter__(self):
         lab, any_port = self.lab, "127.0.0.1:0"
-        catalogue, keys, self.key = lab.dir / "catalogue.toml", lab.dir / "keys.toml", lab.dir / "bench.key"
-        catalogue.write_text(CATALOGUE)
+        keys, self.key = lab.dir / "keys.toml", lab.dir / "bench.key"
         keys.unlink(missing_ok=True)
         self.key.write_text(lab.run(["key", "new", "--id", "bench", "--scopes", "read,grant,spend",
                                      "--keys-file", str(keys)]))
         self.key.chmod(0o600)
         command = [lab.binary, "serve", "--roles", self.roles, "--grpc-addr", any_port, "--ops-addr", any_port,
-                   "--catalogue", catalogue, "--api-keys-file", keys]
+                   "--catalogue", lab.catalogue, "--api-keys-file", keys]
         environment = os.environ | {"TALLYSTICK_DATABASE_URL": self.url}
         if "edge" in self.roles:
             command += ["--edge-addr", any_port]
