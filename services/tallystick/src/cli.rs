@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    balance, batch, check_config, completions, dev, grant, grants, history, key, migrate, serve, simulate,
-    spend, units, watch,
+    balance, batch, bench, check_config, completions, dev, grant, grants, history, key, migrate, serve,
+    simulate, spend, units, watch,
 };
 use crate::error::Error;
 use crate::telemetry::LogArgs;
@@ -68,6 +68,9 @@ pub(crate) enum Command {
     Batch(batch::BatchArgs),
     /// Follow balances live
     Watch(watch::WatchArgs),
+    /// Put load on a running service, and measure it
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Make API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -95,6 +98,7 @@ impl Command {
             Self::Units(args) => units::run(&args).await,
             Self::Batch(args) => batch::run(args).await,
             Self::Watch(args) => watch::run(args).await,
+            Self::Bench(bench) => bench.run().await,
             Self::Key(key::Key::New(args)) => key::run(&args),
             Self::Completions(args) => completions::run(&args),
         }
@@ -114,6 +118,7 @@ impl Command {
             Self::Units(args) => args.client.json,
             Self::Batch(args) => args.client.json,
             Self::Watch(args) => args.client.json,
+            Self::Bench(bench) => bench.wants_json(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod balance;
 pub(crate) mod batch;
+pub(crate) mod bench;
 pub(crate) mod check_config;
 pub(crate) mod completions;
 pub(crate) mod dev;

@@ -78,6 +78,14 @@ pub(crate) enum Error {
         /// How many there were.
         total: u64,
     },
+    /// A load run could not be made, or found a fault.
+    #[error("{problem}")]
+    Bench {
+        /// What happened.
+        problem: String,
+        /// What to do next.
+        hint: Option<&'static str>,
+    },
     /// The operating system refused something.
     #[error("could not {action}")]
     Io {
@@ -95,6 +103,11 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 
+    /// An [`Error::Bench`] about which there is no more to say.
+    pub(crate) fn bench(problem: String) -> Self {
+        Self::Bench { problem, hint: None }
+    }
+
     /// 2 for what the user wrote wrongly, 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -107,7 +120,7 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Call(error) => error.hint(),
-            Self::NotDelivered { hint, .. } => hint.map(str::to_owned),
+            Self::NotDelivered { hint, .. } | Self::Bench { hint, .. } => hint.map(str::to_owned),
             Self::NotApplied { .. } => Some(
                 "the same file can be sent again: what was done is not done twice (same keys)".to_owned(),
             ),

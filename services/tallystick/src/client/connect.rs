@@ -61,7 +61,8 @@ pub(crate) struct ClientArgs {
     timeout_ms: u64,
 }
 
-/// A connected client.
+/// A connected client. A clone uses the same connection.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) service: CreditServiceClient<Channel>,
     authorization: Option<MetadataValue<Ascii>>,

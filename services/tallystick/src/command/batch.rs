@@ -13,8 +13,8 @@ use crate::client::{Client, ClientArgs};
 use crate::error::Error;
 use crate::output;
 
-mod lines;
-mod send;
+pub(in crate::command) mod lines;
+pub(in crate::command) mod send;
 
 use lines::{Line, Lines};
 

@@ -16,10 +16,10 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// A command and where it stands.
 #[derive(Debug)]
-pub(super) struct Line {
-    /// From 1.
-    pub(super) number: u64,
-    pub(super) command: Command,
+pub(in crate::command) struct Line {
+    /// From 1; names the command in the results.
+    pub(in crate::command) number: u64,
+    pub(in crate::command) command: Command,
 }
 
 impl Line {

@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 /// [`Error::Call`] when the service refuses the call, or cannot be reached any more.
-pub(super) async fn send(
+pub(in crate::command) async fn send(
     client: &mut Client,
     addr: &str,
     lines: Vec<Line>,

@@ -1,0 +1,87 @@
+//! `tallystick bench`: puts load on a running service and tells what it does under it; docs/bench.md explains how to
+//! size an installation with it.
+
+use clap::Subcommand;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::client::{Client, ClientArgs};
+use crate::error::Error;
+use crate::process::Stop;
+
+mod accounts;
+mod cpu;
+mod drive;
+mod fund;
+pub(crate) mod grant;
+mod latency;
+mod load;
+mod meter;
+mod pacer;
+mod refusal;
+mod report;
+mod schedule;
+pub(crate) mod spend;
+mod tally;
+
+use accounts::Accounts;
+
+/// Calls in flight without a flag.
+const DEFAULT_IN_FLIGHT: u64 = 64;
+/// Most credits of a call: the credits that an account is given last for 10^8 of them.
+const MAX_AMOUNT: i64 = 1_000_000;
+/// Connections that are opened at once.
+const CONNECTING: usize = 16;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Spends
+    Spend(Box<spend::SpendArgs>),
+    /// Grants
+    Grant(Box<grant::GrantArgs>),
+}
+
+impl Bench {
+    /// Measures.
+    ///
+    /// # Errors
+    /// [`Error`], to be shown to the user.
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        match self {
+            Self::Spend(args) => spend::run(*args).await,
+            Self::Grant(args) => grant::run(*args).await,
+        }
+    }
+
+    /// Whether its user is a program.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Spend(args) => args.client.json,
+            Self::Grant(args) => args.client.json,
+        }
+    }
+}
+
+/// This many connections, each with a client of its own.
+async fn connect(args: &ClientArgs, count: usize) -> Result<Vec<Client>, Error> {
+    stream::iter(0..count).map(|_| Client::connect(args)).buffered(CONNECTING).try_collect().await
+}
+
+/// Gives the accounts credits.
+///
+/// # Errors
+/// As [`fund::fund`]; [`Error::Bench`] when the user ends it.
+async fn fund_unless_stopped(
+    clients: &[Client],
+    addr: &str,
+    accounts: &Accounts,
+    stop: &Stop,
+) -> Result<(), Error> {
+    tokio::select! {
+        done = fund::fund(clients, addr, accounts) => done,
+        () = stop.asked() => Err(Error::Bench {
+            problem: "stopped while the accounts were given credits: nothing was measured".to_owned(),
+            hint: Some("the same command goes on where it was"),
+        }),
+    }
+}
