@@ -8,16 +8,17 @@ use store::StoreError;
 use tokio::time::Instant;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
+use trace::Traceparent;
 
 use crate::error::CallError;
 use crate::limits::{MAX_CALL_TIME, WAY_BACK};
 use crate::principal::{Principal, Scope};
-use crate::traceparent;
 
 /// The caller of one request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Arc<Principal>,
+    /// What is stored with the call's changes.
     pub(crate) traceparent: Option<String>,
     /// When the answer must be on its way.
     pub(crate) deadline: Instant,
@@ -44,9 +45,11 @@ impl Caller {
 
     fn try_new<T>(request: &Request<T>, principal: &Arc<Principal>) -> Result<Self, CallError> {
         let time = call_time(request.metadata()).ok_or(CallError::DeadlinePassed)?;
+        // The span of this call when it is exported, else whatever the caller said.
+        let traceparent = trace::current().or_else(|| Traceparent::in_headers(request.metadata().as_ref()));
         Ok(Self {
             principal: Arc::clone(principal),
-            traceparent: traceparent::lookup(request.metadata()),
+            traceparent: traceparent.map(|traceparent| traceparent.to_string()),
             deadline: Instant::now() + time,
         })
     }

@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status};
 use crate::caller::Caller;
 use crate::error::CallError;
 use crate::limits::Limits;
+use crate::measure::Measures;
 use crate::server::UnixClock;
 use crate::streams::Streams;
 use crate::units::UnitPolicy;
@@ -39,6 +40,7 @@ pub(crate) struct Webhooks {
     pub(crate) connect_account: Option<String>,
     pub(crate) secrets: Option<Secrets>,
     pub(crate) clock: UnixClock,
+    pub(crate) measures: Measures,
 }
 
 /// The service. One per process.

@@ -21,6 +21,7 @@ use crate::auth::Authentication;
 use crate::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MAX_HEADER_BYTES, MAX_HTTP2_STREAMS, MAX_REQUEST_BYTES,
 };
+use crate::measure::Measures;
 use crate::rpc::{CreditRpc, Webhooks};
 use crate::stack::stacked;
 use crate::units::UnitPolicy;
@@ -47,6 +48,8 @@ pub struct ServerConfig {
     pub clock: UnixClock,
     /// How much is served at once.
     pub limits: Limits,
+    /// What is counted.
+    pub measures: Measures,
 }
 
 /// Why a server ended early or did not start.
@@ -87,7 +90,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .add_service(stacked(credits, config.authentication, &limits))
+        .add_service(stacked(credits, config.authentication, &limits, &config.measures))
         .add_service(health)
         .add_service(reflect().build_v1().map_err(ServeError::Reflection)?)
         .add_service(reflect().build_v1alpha().map_err(ServeError::Reflection)?);
@@ -119,6 +122,7 @@ fn credit_rpc(config: &ServerConfig, store: Store, relay: Relay, closing: Cancel
         connect_account: config.connect_account.clone(),
         secrets: config.webhook_secrets.clone(),
         clock: Arc::clone(&config.clock),
+        measures: config.measures.clone(),
     };
     CreditRpc::new(store, relay, config.units.clone(), webhooks, &config.limits, closing)
 }

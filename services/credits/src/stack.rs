@@ -2,7 +2,7 @@
 //!
 //! | layer | what it does |
 //! | --- | --- |
-//! | span | names the call in the log: RPC, principal, trace; never bodies or keys |
+//! | observe | names the call in the log, makes its span for an exporter, counts it; never bodies or keys |
 //! | credential | puts the `Principal` into the request, or refuses; before the limits, so that strangers take none |
 //! | answer | turns the errors of the layers below into statuses |
 //! | shed | refuses at once what the limit does not let in |
@@ -23,23 +23,20 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::error::Overloaded;
 use tower::timeout::error::Elapsed;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_http::LatencyUnit;
-use tower_http::trace::{DefaultOnResponse, TraceLayer};
-use tracing::{Level, Span, field};
 
 use crate::auth::Authentication;
 use crate::error::CallError;
 use crate::limits::{LAST_RESORT, Limits, MAX_CALL_TIME};
+use crate::measure::Measures;
+use crate::observe::ObserveLayer;
 use crate::rpc::CreditRpc;
-
-/// Longest RPC name in a span; ours are shorter, and a stranger's path is cut.
-const MAX_RPC_NAME_BYTES: usize = 64;
 
 /// The service behind its stack.
 pub(crate) fn stacked(
     service: CreditServiceServer<CreditRpc>,
     authentication: Authentication,
     limits: &Limits,
+    measures: &Measures,
 ) -> impl Service<
     Request<Body>,
     Response = Response<
@@ -60,34 +57,13 @@ pub(crate) fn stacked(
             .timeout(MAX_CALL_TIME + LAST_RESORT)
     };
     let (calls, stripe_events) = (limited(calls), limited(stripe_events));
-    let response_log = DefaultOnResponse::new().level(Level::DEBUG).latency_unit(LatencyUnit::Micros);
     ServiceBuilder::new()
-        .layer(
-            TraceLayer::new_for_grpc()
-                .make_span_with(call_span)
-                .on_request(())
-                .on_response(response_log)
-                .on_body_chunk(())
-                .on_eos(())
-                .on_failure(()),
-        )
+        .layer(ObserveLayer(measures.clone()))
         .layer(InterceptorLayer::new(authentication))
         .layer_fn(|service: CreditServiceServer<CreditRpc>| {
             answering(calls.service(service.clone()), stripe_events.service(service))
         })
         .named_layer(service)
-}
-
-/// A span for one call.
-fn call_span(request: &Request<Body>) -> Span {
-    let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-    let rpc = name.get(..name.len().min(MAX_RPC_NAME_BYTES)).unwrap_or_default();
-    let span = tracing::info_span!("rpc", rpc, principal = field::Empty, traceparent = field::Empty);
-    let metadata = tonic::metadata::MetadataMap::from_headers(request.headers().clone());
-    if let Some(traceparent) = crate::traceparent::lookup(&metadata) {
-        span.record("traceparent", traceparent);
-    }
-    span
 }
 
 /// Asks the service below only once a call is there, and answers for it when it is not ready or too late. Stripe's

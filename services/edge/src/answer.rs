@@ -19,6 +19,26 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Committed, Self::Invalid, Self::TooSlow, Self::TooLarge, Self::Unavailable];
+
+    /// The name in counters.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Invalid => "invalid",
+            Self::TooSlow => "too_slow",
+            Self::TooLarge => "too_large",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status code.
+    pub(crate) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
     const fn parts(self) -> (StatusCode, &'static str) {
         match self {
             Self::Committed => (StatusCode::OK, r#"{"received":true}"#),

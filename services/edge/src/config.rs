@@ -7,6 +7,8 @@ use std::time::Duration;
 use signature::Secrets;
 use tonic::metadata::{Ascii, MetadataValue};
 
+use crate::measure::Measures;
+
 /// Bounds of what one stranger, or all of them together, can make the edge do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgeLimits {
@@ -43,6 +45,8 @@ pub struct EdgeConfig {
     pub limits: EdgeLimits,
     /// The clock: seconds since 1970.
     pub now_s: fn() -> i64,
+    /// What is counted.
+    pub measures: Measures,
     /// Random bytes for trace ids: 16 for the trace, 8 for the span. Need not be secret.
     pub entropy: fn() -> [u8; 24],
 }

@@ -12,10 +12,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use trace::{TRACEPARENT, Traceparent};
+use tracing::{Instrument, Span, field};
 
 use crate::answer::Answer;
 use crate::config::ApiKey;
-use crate::traceparent::{TRACEPARENT, Traceparent};
+
+/// The full name of the RPC.
+const APPLY_STRIPE_EVENT: &str = "tallystick.credits.v1.CreditService/ApplyStripeEvent";
 
 /// An event whose signature is right.
 pub(crate) struct Delivery {
@@ -23,6 +27,7 @@ pub(crate) struct Delivery {
     pub(crate) signature: String,
     /// Seconds since 1970, by the edge's clock.
     pub(crate) received_at_s: i64,
+    /// The context to send when the call itself is not exported.
     pub(crate) traceparent: Traceparent,
     /// When Stripe must have its answer.
     pub(crate) answer_by: Instant,
@@ -46,15 +51,21 @@ impl Forwarder {
     /// The service's status, or DEADLINE_EXCEEDED when it took too long.
     pub(crate) async fn apply(&self, delivery: Delivery) -> Result<ApplyStripeEventResponse, Status> {
         let answer_by = delivery.answer_by;
-        let request = self.request(delivery);
+        let span = client_span();
+        let request = self.request(delivery, &span);
         let mut client = self.client.clone();
         // The deadline travels with the call; the one here also covers a connection that is not there.
-        let call = timeout_at(answer_by, client.apply_stripe_event(request)).await;
+        let call = timeout_at(answer_by, client.apply_stripe_event(request)).instrument(span.clone()).await;
         let answer = call.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        let code = proto::code_name(answer.as_ref().err().map_or(Code::Ok, Status::code));
+        span.record("rpc.response.status_code", code);
+        if answer.is_err() {
+            trace::end_with_error(&span, code);
+        }
         answer.map(tonic::Response::into_inner)
     }
 
-    fn request(&self, delivery: Delivery) -> Request<ApplyStripeEventRequest> {
+    fn request(&self, delivery: Delivery, span: &Span) -> Request<ApplyStripeEventRequest> {
         let remaining = delivery.answer_by.saturating_duration_since(Instant::now());
         let mut request = Request::new(ApplyStripeEventRequest {
             body: delivery.body,
@@ -67,11 +78,25 @@ impl Forwarder {
         if let Some(api_key) = &self.api_key {
             metadata.insert("authorization", api_key.authorization());
         }
-        if let Ok(traceparent) = MetadataValue::try_from(delivery.traceparent.as_str()) {
+        let traceparent = trace::of(span).unwrap_or(delivery.traceparent);
+        if let Ok(traceparent) = MetadataValue::try_from(traceparent.to_string()) {
             metadata.insert(TRACEPARENT, traceparent);
         }
         request
     }
+}
+
+/// The call as an exporter sees it (semantic conventions for RPC, client).
+fn client_span() -> Span {
+    tracing::info_span!(
+        target: trace::TARGET,
+        "call",
+        otel.name = APPLY_STRIPE_EVENT,
+        otel.kind = "client",
+        rpc.system.name = "grpc",
+        rpc.method = APPLY_STRIPE_EVENT,
+        rpc.response.status_code = field::Empty,
+    )
 }
 
 /// What Stripe is told when the service did not commit.

@@ -10,8 +10,9 @@ mod answer;
 mod body;
 mod config;
 mod forward;
-mod traceparent;
+mod measure;
 mod webhook;
 
 pub use config::{ApiKey, ApiKeyError, EdgeConfig, EdgeLimits};
+pub use measure::Measures;
 pub use webhook::{WEBHOOK_PATH, router};

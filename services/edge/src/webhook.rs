@@ -23,12 +23,13 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
+use trace::Traceparent;
+use tracing::{Instrument, Span, field};
 
 use crate::answer::Answer;
 use crate::body;
 use crate::config::EdgeConfig;
 use crate::forward::{Delivery, Forwarder, answer_to};
-use crate::traceparent::Traceparent;
 
 /// Where Stripe delivers.
 pub const WEBHOOK_PATH: &str = "/api/v1/webhooks/stripe";
@@ -43,6 +44,12 @@ struct Edge {
 /// The edge's routes. The channel leads to the credits service; it may be lazy and need not be connected.
 pub fn router(config: EdgeConfig, channel: Channel) -> Router {
     // Shedding lies outside of the limit: what finds no place is answered at once instead of queueing.
+    let measures = config.measures.clone();
+    let overloaded = move |_: BoxError| {
+        tracing::warn!("webhook refused: too many requests are under way");
+        measures.shed();
+        std::future::ready(Answer::Unavailable)
+    };
     let overload = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(overloaded))
         .load_shed()
@@ -54,33 +61,42 @@ pub fn router(config: EdgeConfig, channel: Channel) -> Router {
         .with_state(Arc::new(Edge { config, forwarder }))
 }
 
-async fn overloaded(_: BoxError) -> Answer {
-    tracing::warn!("webhook refused: too many requests are under way");
-    Answer::Unavailable
+async fn receive(State(edge): State<Arc<Edge>>, request: Request) -> Answer {
+    let began = Instant::now();
+    let (parts, body) = request.into_parts();
+    let incoming = Traceparent::in_headers(&parts.headers);
+    let server = server_span(incoming.as_ref());
+    // What an exporter sees comes first; without one the context goes through unchanged.
+    let traceparent = trace::of(&server).or(incoming);
+    let traceparent = traceparent.unwrap_or_else(|| Traceparent::make((edge.config.entropy)()));
+    let log = tracing::info_span!("webhook", trace_id = traceparent.trace_id());
+    let answer =
+        edge.answer(&parts.headers, body, traceparent).instrument(log).instrument(server.clone()).await;
+    edge.config.measures.answered(answer, began.elapsed());
+    let status = answer.status();
+    server.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        trace::end_with_error(&server, answer.name());
+    }
+    answer
 }
 
-async fn receive(State(edge): State<Arc<Edge>>, request: Request) -> Answer {
-    let (parts, body) = request.into_parts();
-    let traceparent = Traceparent::take_or_make(&parts.headers, edge.config.entropy);
-    match edge.deliver(&parts.headers, body, &traceparent).await {
-        Ok(response) => {
-            log_committed(&response, &traceparent);
-            Answer::Committed
-        }
-        Err(Refusal::Body(answer)) => {
-            tracing::warn!(%traceparent, ?answer, "webhook refused: its body cannot be read");
-            answer
-        }
-        Err(Refusal::Signature(error)) => {
-            tracing::warn!(%traceparent, %error, "webhook refused: its signature does not hold");
-            Answer::Invalid
-        }
-        Err(Refusal::Service(status)) => {
-            let (code, message) = (status.code(), status.message());
-            tracing::warn!(%traceparent, ?code, message, "webhook not committed by the credits service");
-            answer_to(&status)
-        }
+/// The request as an exporter sees it (semantic conventions for HTTP, server).
+fn server_span(incoming: Option<&Traceparent>) -> Span {
+    let span = tracing::info_span!(
+        target: trace::TARGET,
+        parent: None,
+        "receive",
+        otel.name = "POST /api/v1/webhooks/stripe",
+        otel.kind = "server",
+        http.request.method = "POST",
+        http.route = WEBHOOK_PATH,
+        http.response.status_code = field::Empty,
+    );
+    if let Some(incoming) = incoming {
+        trace::child_of(&span, incoming);
     }
+    span
 }
 
 /// Why an event was not committed.
@@ -91,11 +107,33 @@ enum Refusal {
 }
 
 impl Edge {
+    async fn answer(&self, headers: &HeaderMap, body: Body, traceparent: Traceparent) -> Answer {
+        match self.deliver(headers, body, traceparent).await {
+            Ok(response) => {
+                log_committed(&response);
+                Answer::Committed
+            }
+            Err(Refusal::Body(answer)) => {
+                tracing::warn!(?answer, "webhook refused: its body cannot be read");
+                answer
+            }
+            Err(Refusal::Signature(error)) => {
+                tracing::warn!(%error, "webhook refused: its signature does not hold");
+                Answer::Invalid
+            }
+            Err(Refusal::Service(status)) => {
+                let (code, message) = (status.code(), status.message());
+                tracing::warn!(?code, message, "webhook not committed by the credits service");
+                answer_to(&status)
+            }
+        }
+    }
+
     async fn deliver(
         &self,
         headers: &HeaderMap,
         body: Body,
-        traceparent: &Traceparent,
+        traceparent: Traceparent,
     ) -> Result<ApplyStripeEventResponse, Refusal> {
         let limits = &self.config.limits;
         let answer_by = Instant::now() + limits.answer_timeout;
@@ -108,7 +146,6 @@ impl Edge {
         if body.is_empty() {
             return Err(Refusal::Body(Answer::Invalid));
         }
-        let traceparent = traceparent.clone();
         let signature = signature.to_owned();
         let delivery = Delivery { body, signature, received_at_s, traceparent, answer_by };
         self.forwarder.apply(delivery).await.map_err(|status| Refusal::Service(Box::new(status)))
@@ -122,7 +159,7 @@ fn only_signature(headers: &HeaderMap) -> Option<&str> {
     only.to_str().ok().filter(|text| !text.is_empty())
 }
 
-fn log_committed(response: &ApplyStripeEventResponse, traceparent: &Traceparent) {
+fn log_committed(response: &ApplyStripeEventResponse) {
     let state = StripeEventState::try_from(response.state).unwrap_or_default();
     let outcome = StripeOutcome::try_from(response.outcome).unwrap_or_default();
     tracing::info!(
@@ -131,7 +168,6 @@ fn log_committed(response: &ApplyStripeEventResponse, traceparent: &Traceparent)
         state = state.as_str_name(),
         outcome = outcome.as_str_name(),
         duplicate = response.duplicate,
-        %traceparent,
         "webhook committed"
     );
 }

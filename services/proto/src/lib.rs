@@ -3,8 +3,10 @@
 //! Promises: what `proto/` says, nothing more; `docs/api.md` explains it. Must not know: any rule about credits,
 //! the database, or how a call is served.
 
+mod code;
 mod reason;
 
+pub use code::{CODES, code_name};
 pub use reason::ERROR_DOMAIN;
 
 /// Package `tallystick.credits.v1`.

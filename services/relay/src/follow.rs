@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
 use crate::limits::{CONNECT_TIMEOUT, MIN_POLL_GAP, POLL_ONLY, POLL_TIMEOUT, SAFETY_POLL, STALL_AFTER};
+use crate::measure::Measures;
 use crate::pause::Pause;
 use crate::progress::Progress;
 use crate::wake::Hints;
@@ -26,6 +27,7 @@ pub(crate) struct Follower {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) hints: watch::Receiver<Hints>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) measures: Measures,
 }
 
 /// Why the tail is opened anew.
@@ -112,6 +114,7 @@ impl Follower {
             return Err(Ended::Timeout(POLL_TIMEOUT));
         };
         let (tail, rows) = polled?;
+        self.measures.polled(rows.len(), began.elapsed());
         self.hub.deliver(rows, Instant::now());
         self.progress.send_modify(|progress| progress.polled_at = Some(began));
         Ok(tail)

@@ -18,6 +18,7 @@ use crate::limits::{
     DEFAULT_MAX_STREAMS, MAX_BOOKMARK_INTERVAL, MAX_TARGETS, MAX_WAITERS, MAX_WATCHES, MIN_BOOKMARK_INTERVAL,
     READS_AT_ONCE,
 };
+use crate::measure::Measures;
 use crate::progress::{Health, Progress};
 use crate::subscription::{Journal, Subscription, Target};
 use crate::{retention, wake};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     max_streams: usize,
     progress: watch::Receiver<Progress>,
     tasks: TaskTracker,
+    measures: Measures,
 }
 
 impl std::fmt::Debug for Relay {
@@ -76,6 +78,7 @@ impl Relay {
     pub fn spawn(store: Store, options: RelayOptions, shutdown: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
         let hub = Arc::new(Hub::new());
+        let measures = Measures::default();
         let (progress, progress_receiver) = watch::channel(Progress::default());
         let (hints, hints_receiver) = watch::channel(wake::Hints::default());
         let follower = Follower {
@@ -84,6 +87,7 @@ impl Relay {
             progress,
             hints: hints_receiver,
             shutdown: shutdown.clone(),
+            measures: measures.clone(),
         };
         tasks.spawn(follower.run());
         tasks.spawn(retention::run(store.clone(), shutdown.clone()));
@@ -102,6 +106,7 @@ impl Relay {
             progress: progress_receiver,
             shutdown,
             tasks,
+            measures,
         }))
     }
 
@@ -137,6 +142,7 @@ impl Relay {
                 journal: inner.journal.clone(),
                 progress: inner.progress.clone(),
                 shutdown: inner.shutdown.clone(),
+                measures: inner.measures.clone(),
                 _permit: permit,
             },
         ))
@@ -156,6 +162,12 @@ impl Relay {
             streams: inner.max_streams.saturating_sub(inner.streams.available_permits()),
             watches: inner.hub.watches(),
         }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        &self.0.measures
     }
 
     /// Waits until all tasks have ended after shutdown.

@@ -37,6 +37,7 @@ use crate::event::{Batch, Event};
 use crate::heads::{Heads, NoHeads, Wanted};
 use crate::hub::Watch;
 use crate::mailbox::Item;
+use crate::measure::Measures;
 use crate::pause::Pause;
 use crate::progress::Progress;
 
@@ -101,6 +102,7 @@ pub(crate) struct Sources {
     pub(crate) journal: Journal,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) measures: Measures,
     /// Its place among the process's streams.
     pub(crate) _permit: OwnedSemaphorePermit,
 }
@@ -172,10 +174,12 @@ impl Subscription {
         }
         let Some(mut reading) = self.watch.mailbox.begin_reading(Instant::now()) else {
             self.has_ended = true;
+            self.sources.measures.slow_readers.inc();
             return Some(Err(SubscriptionError::SlowReader));
         };
         let next = self.advance().await;
         self.has_ended = next.is_err();
+        next.iter().for_each(|message| self.sources.measures.sent(message));
         reading.owes_more = !(self.outgoing.is_empty() && self.pending.is_empty() && self.behind.is_empty());
         Some(next)
     }
@@ -219,6 +223,8 @@ impl Subscription {
 
     fn take_missed(&mut self) {
         let missed = self.watch.mailbox.take_missed();
+        let count = if missed.all { self.targets.len() } else { missed.targets.len() };
+        self.sources.measures.overflows.inc_by(u64::try_from(count).unwrap_or(0));
         if missed.all {
             self.pending = (0..self.targets.len()).collect();
         } else {
@@ -303,6 +309,7 @@ impl Subscription {
         let Some(watched) = self.targets.get_mut(target) else { return Ok(()) };
         match self.sources.journal.page(watched).await {
             Ok(Page::Events(messages)) => {
+                self.sources.measures.refills.inc();
                 for events in messages {
                     watched.advance(&events);
                     self.outgoing.push_back(watched.changes(events));

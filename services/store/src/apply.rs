@@ -28,6 +28,8 @@ use domain::{AccountId, Balance, Command, Entry, Operation, OperationId, RULE_VE
 use sqlx::{Connection, PgConnection};
 
 use crate::error::{ApplyError, COMMIT, StoreError};
+use crate::ledger_log;
+use crate::measure::{Measures, Phase};
 use crate::request::{Answer, Request};
 use decision::Decisions;
 use stripe::StripeState;
@@ -118,39 +120,51 @@ pub async fn run_batch(
     wait: Wait,
     encode: EncodeEvent,
     new_accounts_are_sandbox: bool,
+    measures: &Measures,
 ) -> Result<Vec<Outcome>, BatchError> {
     let before_commit = |source| BatchError { source, commit_tried: false };
-    let begun = connection.begin().await.map_err(StoreError::during("begin"));
+    let begun = measures.phase(Phase::Begin, connection.begin()).await.map_err(StoreError::during("begin"));
     let mut tx = begun.map_err(before_commit)?;
-    let decided = decide_in_tx(&mut tx, items, wait, encode, new_accounts_are_sandbox).await;
-    let outcomes = decided.map_err(before_commit)?;
-    let committed = tx.commit().await.map_err(StoreError::during(COMMIT));
+    let decided = decide_in_tx(&mut tx, items, (wait, encode, new_accounts_are_sandbox), measures).await;
+    let (outcomes, accepted) = decided.map_err(before_commit)?;
+    let committed = measures.phase(Phase::Commit, tx.commit()).await.map_err(StoreError::during(COMMIT));
     committed.map_err(|source| BatchError { source, commit_tried: true })?;
+    ledger_log::tell(&accepted);
     Ok(outcomes)
 }
 
+/// The outcomes; and what was accepted, when the ledger's log wants it after the commit.
 async fn decide_in_tx(
     tx: &mut PgConnection,
     items: &[&Item],
-    wait: Wait,
-    encode: EncodeEvent,
-    new_accounts_are_sandbox: bool,
-) -> Result<Vec<Outcome>, StoreError> {
+    (wait, encode, new_accounts_are_sandbox): (Wait, EncodeEvent, bool),
+    measures: &Measures,
+) -> Result<(Vec<Outcome>, Vec<Operation>), StoreError> {
     let wanted: BTreeSet<&AccountId> = items.iter().map(|item| item.request.account()).collect();
     let creating: BTreeSet<&AccountId> = items
         .iter()
         .filter(|item| item.commit_tried || item.request.may_create())
         .map(|item| item.request.account())
         .collect();
-    let locked = lock::accounts_in_tx(tx, &wanted, &creating, wait, new_accounts_are_sandbox).await?;
-    let mut state = load::state_in_tx(tx, items, locked, wait).await?;
+    let locking = lock::accounts_in_tx(tx, &wanted, &creating, wait, new_accounts_are_sandbox);
+    let locked = measures.phase(Phase::Lock, locking).await?;
+    let mut state = measures.phase(Phase::Read, load::state_in_tx(tx, items, locked, wait)).await?;
     let mut decisions = Decisions::default();
     let mut outcomes = Vec::with_capacity(items.len());
-    for item in items {
-        outcomes.push(decisions.decide(&mut state, item)?);
-    }
-    write::decisions_in_tx(tx, &state, &decisions, encode).await?;
-    Ok(outcomes)
+    let deciding = async {
+        for item in items {
+            outcomes.push(decisions.decide(&mut state, item)?);
+        }
+        Ok::<_, StoreError>(())
+    };
+    measures.phase(Phase::Decide, deciding).await?;
+    measures.phase(Phase::Write, write::decisions_in_tx(tx, &state, &decisions, encode)).await?;
+    let accepted = if ledger_log::is_on() {
+        decisions.accepted.into_iter().map(|accepted| accepted.operation).collect()
+    } else {
+        Vec::new()
+    };
+    Ok((outcomes, accepted))
 }
 
 impl Request {

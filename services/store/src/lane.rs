@@ -10,6 +10,7 @@ mod detour;
 mod execute;
 mod job;
 mod sequence;
+pub(crate) mod traced;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::{EncodeEvent, Item, Wait};
 use crate::error::ApplyError;
+use crate::measure::Measures;
 use crate::request::{Answer, Request};
 use job::{Job, Progress};
 use sequence::Sequence;
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) detours: Mutex<HashMap<AccountId, Vec<Job>>>,
     pub(crate) detour_permits: Semaphore,
     pub(crate) tasks: TaskTracker,
+    pub(crate) measures: Measures,
 }
 
 /// The lanes of a process.
@@ -124,6 +127,22 @@ impl Lanes {
         }
         let hash = usize::try_from(self.hasher.hash_one(request.account()) >> 33).unwrap_or(0);
         self.senders.get(hash % self.senders.len()).ok_or(ApplyError::Internal)
+    }
+
+    /// Requests that wait in the lanes, and on detours.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let taken = |sender: &mpsc::Sender<Job>| sender.max_capacity().saturating_sub(sender.capacity());
+        (self.senders.iter().map(taken).sum(), detour::waiting_jobs(&self.shared))
+    }
+
+    /// What is counted.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.shared.measures
+    }
+
+    /// Connections for writes.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.shared.pool
     }
 
     /// Takes nothing new, finishes what is queued.

@@ -17,6 +17,7 @@ use crate::apply::EncodeEvent;
 use crate::error::{ApplyError, StoreError};
 use crate::inbox;
 use crate::lane::{Lanes, MAX_DETOURS, Shared};
+use crate::measure::Measures;
 use crate::request::{Answer, EventAnswer, EventState, Request};
 use crate::stripe_event::StripeEvent;
 
@@ -56,6 +57,24 @@ const BY_KEY: [(&str, &str); 8] = [
     ("max_parallel_workers_per_gather", "0"),
     ("jit", "off"),
 ];
+
+/// How much is under way in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that no batch has taken yet.
+    pub queued: usize,
+    /// Requests that wait for accounts that others have locked.
+    pub on_detours: usize,
+    /// Connections for writes, in use and idle.
+    pub writes: (usize, usize),
+    /// Connections for reads, in use and idle.
+    pub reads: (usize, usize),
+}
+
+fn connections(pool: &PgPool) -> (usize, usize) {
+    let (open, idle) = (usize::try_from(pool.size()).unwrap_or(0), pool.num_idle());
+    (open.saturating_sub(idle), idle)
+}
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
@@ -121,6 +140,7 @@ impl Store {
             detours: Mutex::new(HashMap::new()),
             detour_permits: Semaphore::new(MAX_DETOURS),
             tasks: TaskTracker::new(),
+            measures: Measures::default(),
         };
         let lanes = Lanes::spawn(lanes, shared);
         Ok(Self(Arc::new(Inner { options, connect, reads, lanes, committed: receiver })))
@@ -192,6 +212,24 @@ impl Store {
     #[must_use]
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.0.committed.clone()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        self.0.lanes.measures()
+    }
+
+    /// How much is under way at this moment.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let (queued, on_detours) = self.0.lanes.waiting();
+        Load {
+            queued,
+            on_detours,
+            writes: connections(self.0.lanes.pool()),
+            reads: connections(&self.0.reads),
+        }
     }
 
     /// How entries are encoded.

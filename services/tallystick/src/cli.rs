@@ -8,6 +8,7 @@ use crate::command::{
 };
 use crate::error::Error;
 use crate::telemetry::LogArgs;
+use crate::telemetry::export::TraceArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,6 +120,15 @@ impl Command {
             Self::Batch(args) => args.client.json,
             Self::Watch(args) => args.client.json,
             Self::Bench(bench) => bench.wants_json(),
+        }
+    }
+
+    /// Where the traces of a service go.
+    pub(crate) fn traces(&self) -> Option<&TraceArgs> {
+        match self {
+            Self::Dev(args) => Some(args.traces()),
+            Self::Serve(args) => Some(args.traces()),
+            _ => None,
         }
     }
 

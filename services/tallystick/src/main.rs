@@ -33,9 +33,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), error::Error> {
-    telemetry::start(&cli.log, cli.command.default_log_filter())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(error::Error::io("start the runtime"))?;
+    {
+        // The connection to a collector belongs to the runtime.
+        let _entered = runtime.enter();
+        telemetry::start(&cli.log, cli.command.traces(), cli.command.default_log_filter())?;
+    }
     let outcome = runtime.block_on(cli.command.run());
     // A task that hangs in a blocking call must not keep the process alive beyond its work.
     runtime.shutdown_background();

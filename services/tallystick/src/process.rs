@@ -2,6 +2,7 @@
 
 pub(crate) mod embedded;
 mod http;
+mod metrics;
 mod ops;
 mod ready;
 pub(crate) mod service;

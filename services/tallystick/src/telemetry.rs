@@ -1,13 +1,31 @@
-//! Logs, on standard error. Promises: colour only on a terminal; one JSON object a line on request.
+//! What the program tells about itself: logs on standard error, and traces to a collector.
 //!
-//! Nothing that is logged may hold a secret, a database URL, a key or the body of an event; that is up to the callers.
+//! | file | what |
+//! | --- | --- |
+//! | `telemetry/filter.rs` | what no filter of a user can bring into the log |
+//! | `telemetry/json.rs` | the lines of `--log-format json` |
+//! | `telemetry/export.rs` | spans to a collector: bounded, in the background, flushed at the end |
+//!
+//! Promises: colour only on a terminal; one JSON object a line on request; nothing here waits for a collector. Nothing
+//! that is logged may hold a secret, a database URL, a key or the body of an event; that is up to the callers, and
+//! `filter.rs` keeps out the dependencies that would print what they carry.
+
+pub(crate) mod export;
+mod filter;
+mod json;
 
 use std::io::{self, IsTerminal};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::error::Error;
+use crate::telemetry::export::TraceArgs;
 
 /// How logs look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +40,8 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
     /// What is logged: a level, or a filter by module such as `info,store=debug`.
+    ///
+    /// `info,tallystick::ledger=debug` adds a line for each balance change, with the figures before and after.
     #[arg(long, env = "TALLYSTICK_LOG", value_name = "FILTER", global = true, help_heading = "Logging")]
     log: Option<String>,
     /// The fallback that Rust programs share; read here so that `--help` shows it.
@@ -40,20 +60,27 @@ pub(crate) struct LogArgs {
     log_format: LogFormat,
 }
 
-/// Starts logging; to be called once.
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logging, and tracing when a collector is named; to be called once, within a runtime.
 ///
 /// # Errors
-/// [`Error::Config`] when the filter cannot be read.
-pub(crate) fn start(args: &LogArgs, default_filter: &str) -> Result<(), Error> {
+/// [`Error::Config`] when the filter or the collector's address cannot be used.
+pub(crate) fn start(args: &LogArgs, traces: Option<&TraceArgs>, default_filter: &str) -> Result<(), Error> {
     let filter = args.log.as_deref().or(args.rust_log.as_deref()).unwrap_or(default_filter);
     let filter = EnvFilter::try_new(filter).map_err(|fault| Error::Config {
         setting: "--log",
         problem: format!("is not a log filter: {fault}"),
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match args.log_format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).compact().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines: Lines = match args.log_format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).compact().boxed(),
+        LogFormat::Json => lines.fmt_fields(JsonFields::new()).event_format(json::JsonLines).boxed(),
     };
+    let mut layers = vec![lines.with_filter(filter.and(filter_fn(filter::may_be_logged))).boxed()];
+    if let Some(exported) = traces.map(TraceArgs::layer).transpose()?.flatten() {
+        layers.push(exported);
+    }
+    let started = tracing_subscriber::registry().with(layers).try_init();
     started.map_err(|fault| Error::Config { setting: "--log", problem: fault.to_string() })
 }

@@ -42,6 +42,14 @@ impl Process {
     /// # Panics
     /// When the program cannot be built or started.
     pub async fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_keeping(arguments, variables, KEPT_LINES).await
+    }
+
+    /// As [`Process::start`], with so many lines of standard error to look at.
+    ///
+    /// # Panics
+    /// As [`Process::start`].
+    pub async fn start_keeping(arguments: &[&str], variables: &[(&str, &str)], kept_lines: usize) -> Self {
         let path = tokio::task::spawn_blocking(binary::path).await.expect("the program is there");
         let mut command = Command::new(path);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -63,7 +71,7 @@ impl Process {
         let (sender, stdout) = mpsc::channel(WAITING_LINES);
         read_lines(child.stdout.take().expect("a pipe"), sender);
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let stderr_reader = keep_lines(child.stderr.take().expect("a pipe"), Arc::clone(&stderr));
+        let stderr_reader = keep_lines(child.stderr.take().expect("a pipe"), Arc::clone(&stderr), kept_lines);
         Self { name: arguments.join(" "), child, guardian, stdout, stderr, stderr_reader }
     }
 
@@ -150,14 +158,23 @@ impl Process {
     }
 
     /// The last lines of standard error, once it has ended.
-    pub(crate) async fn all_stderr(&mut self, limit: Duration) -> String {
+    ///
+    /// # Panics
+    /// When it has not within `limit`.
+    pub async fn all_stderr(&mut self, limit: Duration) -> String {
         let ended = timeout(limit, &mut self.stderr_reader).await.is_ok();
         assert!(ended, "`{}` has ended, its standard error has not{}", self.name, self.log());
         self.stderr()
     }
 
     fn log(&self) -> String {
-        format!("; its standard error:\n{}", self.stderr())
+        format!("; its standard error:\n{}", self.end_of_stderr())
+    }
+
+    fn end_of_stderr(&self) -> String {
+        let lines = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let unseen = lines.len().saturating_sub(KEPT_LINES);
+        lines.iter().skip(unseen).map(|line| format!("{line}\n")).collect()
     }
 }
 
@@ -167,7 +184,7 @@ impl Drop for Process {
         let _ = self.child.start_kill();
         let _ = self.guardian.start_kill();
         if std::thread::panicking() {
-            eprintln!("--- standard error of `{}`:\n{}---", self.name, self.stderr());
+            eprintln!("--- standard error of `{}`:\n{}---", self.name, self.end_of_stderr());
         }
     }
 }
@@ -176,8 +193,10 @@ impl Drop for Process {
 fn foreign_variables() -> impl Iterator<Item = OsString> {
     let names = std::env::vars_os().map(|(name, _)| name);
     names.filter(|name| {
-        name.to_str()
-            .is_some_and(|name| name.starts_with("TALLYSTICK_") && name != "TALLYSTICK_POSTGRES_BIN_DIR")
+        name.to_str().is_some_and(|name| {
+            (name.starts_with("TALLYSTICK_") || name.starts_with("OTEL_"))
+                && name != "TALLYSTICK_POSTGRES_BIN_DIR"
+        })
     })
 }
 
@@ -195,12 +214,13 @@ fn read_lines(pipe: impl AsyncRead + Unpin + Send + 'static, lines: mpsc::Sender
 fn keep_lines(
     pipe: impl AsyncRead + Unpin + Send + 'static,
     kept: Arc<Mutex<VecDeque<String>>>,
+    kept_lines: usize,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut reader = BufReader::new(pipe).lines();
         while let Ok(Some(line)) = reader.next_line().await {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() == KEPT_LINES {
+            if kept.len() == kept_lines {
                 kept.pop_front();
             }
             kept.push_back(line);

@@ -19,6 +19,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub struct Options {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    kept_lines: Option<usize>,
 }
 
 impl Options {
@@ -39,7 +40,7 @@ impl Options {
 
     fn dev_bare() -> Self {
         let addresses = ["dev", "--grpc-addr", ANY, "--edge-addr", ANY, "--ops-addr", ANY];
-        Self { arguments: Vec::new(), variables: Vec::new() }.arguments(&addresses)
+        Self { arguments: Vec::new(), variables: Vec::new(), kept_lines: None }.arguments(&addresses)
     }
 
     /// `serve --roles credits` without authentication.
@@ -57,7 +58,7 @@ impl Options {
 
     /// `serve` of these roles and nothing more: what they need is missing.
     pub fn serve(roles: &str) -> Self {
-        let options = Self { arguments: Vec::new(), variables: Vec::new() };
+        let options = Self { arguments: Vec::new(), variables: Vec::new(), kept_lines: None };
         options.arguments(&["serve", "--roles", roles, "--ops-addr", ANY])
     }
 
@@ -96,6 +97,18 @@ impl Options {
         self
     }
 
+    /// Keeps the whole of its standard error.
+    #[must_use]
+    pub fn whole_log(self) -> Self {
+        Self { kept_lines: Some(usize::MAX), ..self }
+    }
+
+    /// Sends its traces to this collector.
+    #[must_use]
+    pub fn traced_to(self, collector: &str) -> Self {
+        self.variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    }
+
     /// Runs it to its end, which must come by itself.
     ///
     /// # Panics
@@ -111,7 +124,11 @@ impl Options {
     pub async fn start(&self) -> Process {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let pairs = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Process::start(&arguments, &pairs.collect::<Vec<_>>()).await
+        let pairs: Vec<_> = pairs.collect();
+        match self.kept_lines {
+            Some(kept) => Process::start_keeping(&arguments, &pairs, kept).await,
+            None => Process::start(&arguments, &pairs).await,
+        }
     }
 }
 

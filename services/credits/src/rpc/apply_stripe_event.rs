@@ -49,6 +49,7 @@ impl CreditRpc {
                 (self.apply_checkout(event, checkout, &caller).await?, account_id)
             }
         };
+        self.webhooks.measures.event(&answer);
         tracing::info!(
             event_id,
             event_type,

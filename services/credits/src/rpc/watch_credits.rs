@@ -1,6 +1,8 @@
 //! WatchCredits: the changes of balances as a stream. Order, gaps and resuming are the relay's business; here are who
 //! may watch what, how many streams there may be, and how a stream ends.
 
+mod deliver;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::time::Duration;
@@ -105,11 +107,11 @@ fn proto_message(message: Message) -> Result<v1::WatchCreditsResponse, CallError
             balance: Some(proto_balance(&balance)),
             reason: proto_reason(reason).into(),
         }),
-        Message::Changes { account, unit, events } => Sent::Changes(v1::Changes {
-            account_id: account.to_string(),
-            unit: unit.to_string(),
-            entries: events.iter().map(|event| decoded(event)).collect::<Result<_, _>>()?,
-        }),
+        Message::Changes { account, unit, events } => {
+            let mut entries = events.iter().map(|event| decoded(event)).collect::<Result<Vec<_>, _>>()?;
+            let _handed_over = deliver::traced(&mut entries);
+            Sent::Changes(v1::Changes { account_id: account.to_string(), unit: unit.to_string(), entries })
+        }
         Message::Bookmark { in_sync, source_lag } => {
             // A lag that no Duration holds is longer than any process lives.
             let source_lag = prost_types::Duration::try_from(source_lag).ok();

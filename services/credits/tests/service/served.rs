@@ -47,6 +47,7 @@ pub(crate) fn config() -> ServerConfig {
         webhook_secrets: Some(Secrets::parse(SECRET).unwrap()),
         clock: Arc::new(|| NOW_S),
         limits: Limits::default(),
+        measures: credits::Measures::default(),
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) async fn edge(channel: Channel, limits: EdgeLimits) -> SocketAddr {
         api_key: Some(ApiKey::try_new("tsk_edge").unwrap()),
         limits,
         now_s: || NOW_S,
+        measures: edge::Measures::default(),
         entropy: || [7; 24],
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

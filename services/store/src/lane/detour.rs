@@ -17,6 +17,11 @@ fn waiting(shared: &Shared) -> MutexGuard<'_, Waiting> {
     shared.detours.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Jobs on all detours.
+pub(crate) fn waiting_jobs(shared: &Shared) -> usize {
+    waiting(shared).values().map(Vec::len).sum()
+}
+
 /// Sends jobs whose account is on a detour there, and gives back the others.
 pub(crate) fn divert(shared: &Shared, batch: Vec<Job>) -> Vec<Job> {
     let mut detours = waiting(shared);
@@ -26,6 +31,7 @@ pub(crate) fn divert(shared: &Shared, batch: Vec<Job>) -> Vec<Job> {
     let mut rest = Vec::with_capacity(batch.len());
     for job in batch {
         if detours.contains_key(job.item.request.account()) {
+            shared.measures.detours.inc();
             push(&mut detours, job);
         } else {
             rest.push(job);
@@ -36,6 +42,7 @@ pub(crate) fn divert(shared: &Shared, batch: Vec<Job>) -> Vec<Job> {
 
 /// Puts a job on its account's detour, which begins when there is none.
 pub(crate) fn enter(shared: &Arc<Shared>, job: Job) {
+    shared.measures.detours.inc();
     let account = job.item.request.account().clone();
     let mut detours = waiting(shared);
     let begins = !detours.contains_key(&account);

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use tracing::Instrument;
 
 use super::job::Job;
-use super::{Shared, detour};
+use super::{Shared, detour, traced};
 use crate::apply::{BatchError, Item, Outcome, Wait, run_batch};
 use crate::error::{ApplyError, StoreError};
+use crate::measure::Phase;
 
 /// First pause before a batch is tried again; doubles up to [`MAX_PAUSE`], with jitter.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
@@ -38,7 +40,11 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
         if jobs.is_empty() {
             return;
         }
-        let error = match attempt(shared, &jobs, wait).await {
+        jobs.iter_mut()
+            .filter_map(Job::waited)
+            .for_each(|wait| shared.measures.queue_wait.observe(wait.as_secs_f64()));
+        let span = traced::batch_span(&mut jobs);
+        let error = match attempt(shared, &jobs, wait).instrument(span).await {
             Ok(outcomes) => return deliver(shared, jobs, outcomes),
             Err(error) => error,
         };
@@ -64,6 +70,7 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
             requests = jobs.len(),
             "batch is tried again"
         );
+        shared.measures.retries.inc();
         let jitter = rand::rng().random_range(0.5..1.0);
         tokio::time::sleep(pause.mul_f64(jitter)).await;
         pause = pause.saturating_mul(2).min(MAX_PAUSE);
@@ -72,10 +79,12 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
 
 /// One try on one connection. A connection whose try failed is closed: what is left in it is unknown.
 async fn attempt(shared: &Shared, jobs: &[Job], wait: Wait) -> Result<Vec<Outcome>, BatchError> {
-    let acquired = shared.pool.acquire().await.map_err(StoreError::during("acquire a connection"));
+    let acquired = shared.measures.phase(Phase::Acquire, shared.pool.acquire()).await;
+    let acquired = acquired.map_err(StoreError::during("acquire a connection"));
     let mut connection = acquired.map_err(|source| BatchError { source, commit_tried: false })?;
     let items: Vec<&Item> = jobs.iter().map(|job| &job.item).collect();
-    let batch = run_batch(&mut connection, &items, wait, shared.encode, shared.new_accounts_are_sandbox);
+    let (encode, sandbox) = (shared.encode, shared.new_accounts_are_sandbox);
+    let batch = run_batch(&mut connection, &items, wait, encode, sandbox, &shared.measures);
     let result = tokio::time::timeout(BATCH_TIMEOUT, batch).await.unwrap_or_else(|_| {
         let silent = std::io::Error::from(std::io::ErrorKind::TimedOut);
         let source = StoreError::Database { operation: "run a batch", source: sqlx::Error::Io(silent) };
@@ -88,6 +97,8 @@ async fn attempt(shared: &Shared, jobs: &[Job], wait: Wait) -> Result<Vec<Outcom
 }
 
 fn deliver(shared: &Arc<Shared>, jobs: Vec<Job>, outcomes: Vec<Outcome>) {
+    let requests = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+    shared.measures.batch_requests.observe(f64::from(requests));
     shared.committed.send_modify(|commits| *commits = commits.wrapping_add(1));
     for (mut job, outcome) in jobs.into_iter().zip(outcomes) {
         match outcome {
@@ -112,6 +123,7 @@ async fn split(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait, error: Batc
         jobs.into_iter().for_each(|job| job.fail(ApplyError::Internal));
         return;
     }
+    shared.measures.splits.inc();
     let mut right = jobs.split_off(jobs.len() / 2);
     Box::pin(execute(shared, jobs, wait)).await;
     if wait == Wait::Skip {

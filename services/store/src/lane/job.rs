@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::sequence::Sequence;
+use super::traced::Traced;
 use crate::apply::Item;
 use crate::error::ApplyError;
 use crate::request::Answer;
@@ -56,6 +58,9 @@ pub(crate) struct Job {
     /// Shared with the requests that must come before and after it, if there are any.
     sequence: Option<Arc<Sequence>>,
     reply: oneshot::Sender<Result<Answer, ApplyError>>,
+    /// When it was queued, until its first batch takes it.
+    queued_at: Option<Instant>,
+    pub(crate) traced: Traced,
 }
 
 impl Job {
@@ -65,7 +70,8 @@ impl Job {
         progress: Arc<Progress>,
     ) -> (Self, oneshot::Receiver<Result<Answer, ApplyError>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { item, deadline, progress, sequence: None, reply }, answer)
+        let (queued_at, traced) = (Some(Instant::now()), Traced::queued());
+        (Self { item, deadline, progress, sequence: None, reply, queued_at, traced }, answer)
     }
 
     /// Makes it part of a sequence.
@@ -102,8 +108,14 @@ impl Job {
         self.reply.is_closed()
     }
 
+    /// How long it waited for its first batch, which takes it now.
+    pub(crate) fn waited(&mut self) -> Option<Duration> {
+        self.queued_at.take().map(|at| at.elapsed())
+    }
+
     /// The batch failed; the request waits for another.
     pub(crate) fn rest(&mut self, commit_tried: bool, contended: bool) {
+        self.traced.requeued(if contended { "locked by somebody else" } else { "the batch failed" });
         self.item.commit_tried |= commit_tried;
         if !self.item.commit_tried {
             self.progress.rest(contended);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::Denied;
 use sqlx::{Connection, PgConnection};
-use store::{Answer, ApplyError, Item, Outcome, Wait, run_batch};
+use store::{Answer, ApplyError, Item, Measures, Outcome, Wait, run_batch};
 
 use crate::book::*;
 use crate::stripe_events::paid;
@@ -16,12 +16,16 @@ use crate::stripe_events::paid;
 async fn race(book: &Book, first: Item, second: Item) -> (Outcome, Outcome) {
     let mut one = PgConnection::connect(book.database.url()).await.unwrap();
     let mut open = one.begin().await.unwrap();
-    let mut outcomes = run_batch(&mut open, &[&first], Wait::Block, encode, true).await.unwrap();
+    let mut outcomes =
+        run_batch(&mut open, &[&first], Wait::Block, encode, true, &Measures::default()).await.unwrap();
     let earlier = outcomes.remove(0);
     let url = book.database.url().to_owned();
     let later = tokio::spawn(async move {
         let mut two = PgConnection::connect(&url).await.unwrap();
-        run_batch(&mut two, &[&second], Wait::Block, encode, true).await.unwrap().remove(0)
+        run_batch(&mut two, &[&second], Wait::Block, encode, true, &Measures::default())
+            .await
+            .unwrap()
+            .remove(0)
     });
     blocked(book.pool(), 1).await;
     open.commit().await.unwrap();
@@ -133,7 +137,7 @@ async fn a_stripe_key_that_others_hold_delays_its_event_but_no_stranger() {
     let mut one = PgConnection::connect(book.database.url()).await.unwrap();
     let mut foreign = one.begin().await.unwrap();
     let session = item(paid("evt_1", "cs_1", None, "user_1"));
-    run_batch(&mut foreign, &[&session], Wait::Block, encode, true).await.unwrap();
+    run_batch(&mut foreign, &[&session], Wait::Block, encode, true, &Measures::default()).await.unwrap();
     // Another account, the same session.
     let store = book.store.clone();
     let waiting =

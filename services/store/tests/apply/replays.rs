@@ -2,7 +2,7 @@
 
 use domain::RULE_VERSION;
 use sqlx::Connection;
-use store::{ApplyError, Wait, run_batch};
+use store::{ApplyError, Measures, Wait, run_batch};
 
 use crate::book::*;
 
@@ -48,7 +48,8 @@ async fn two_commands_with_one_key_in_one_batch_have_one_effect() {
     ];
     let mut connection = book.pool().acquire().await.unwrap();
     let batch: Vec<_> = items.iter().collect();
-    let outcomes = run_batch(&mut connection, &batch, Wait::Block, encode, true).await.unwrap();
+    let outcomes =
+        run_batch(&mut connection, &batch, Wait::Block, encode, true, &Measures::default()).await.unwrap();
     let replayed: Vec<_> = outcomes
         .iter()
         .map(|outcome| match outcome {
@@ -85,7 +86,10 @@ async fn a_batch_that_is_tried_again_after_its_commit_knows_its_own_operations()
     let request = item(grant("user_1", "g", 100));
     let mut connection = sqlx::PgConnection::connect(book.database.url()).await.unwrap();
     for _ in 0..2 {
-        let outcomes = run_batch(&mut connection, &[&request], Wait::Skip, encode, true).await.unwrap();
+        let outcomes =
+            run_batch(&mut connection, &[&request], Wait::Skip, encode, true, &Measures::default())
+                .await
+                .unwrap();
         let store::Outcome::Decided(answer) = outcomes.into_iter().next().unwrap() else { panic!("busy") };
         assert!(!operation(answer).1, "it is the caller's first call");
     }

@@ -18,6 +18,7 @@ use crate::process::service::{self, CreditsRole, EdgeRole, Plan, Told};
 use crate::settings::data_dir::{UserDirs, runs_as_root};
 use crate::settings::listen::{Bound, ListenArgs};
 use crate::settings::webhook_secrets::DEV_SECRET;
+use crate::telemetry::export::TraceArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +71,8 @@ pub(crate) struct DevArgs {
     database_url: Option<String>,
     #[command(flatten)]
     dirs: UserDirs,
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 /// Runs until it is told to stop.
@@ -135,6 +138,11 @@ async fn serve(args: &DevArgs, bound: [Bound; 3], database_url: String, stop: &S
 }
 
 impl DevArgs {
+    /// Where traces go.
+    pub(crate) fn traces(&self) -> &TraceArgs {
+        &self.traces
+    }
+
     fn embedded(&self) -> Result<EmbeddedOptions, Error> {
         let data_dir = match (&self.data_dir, self.ephemeral) {
             (Some(dir), _) => dir.clone(),

@@ -12,6 +12,7 @@ use crate::process::service::{self, Plan};
 use crate::settings::address;
 use crate::settings::listen::ListenArgs;
 use crate::settings::webhook_secrets::SecretArgs;
+use crate::telemetry::export::TraceArgs;
 
 mod roles;
 
@@ -67,6 +68,15 @@ pub(crate) struct ServeArgs {
     credits: CreditsArgs,
     #[command(flatten)]
     edge: EdgeArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
+}
+
+impl ServeArgs {
+    /// Where traces go.
+    pub(crate) fn traces(&self) -> &TraceArgs {
+        &self.traces
+    }
 }
 
 /// What the credits role needs.
@@ -131,7 +141,8 @@ struct EdgeArgs {
 /// # Errors
 /// [`Error::Config`] or [`Error::File`] for the first thing that is missing or wrong.
 pub(crate) fn check(args: &ServeArgs) -> Result<Vec<String>, Error> {
-    roles::Settings::try_read(args).map(|settings| settings.summary())
+    let settings = roles::Settings::try_read(args)?;
+    Ok(settings.summary().into_iter().chain([args.traces.summary()?]).collect())
 }
 
 /// Runs until it is told to stop.

@@ -1,20 +1,25 @@
 //! The operations listener: `/healthz` (the process lives), `/readyz` (it can do its work), `/metrics`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use prometheus_client::registry::Registry;
 
+use crate::process::metrics;
 use crate::process::vitals::Vitals;
 
 /// The routes. They tell nothing secret, but are meant for the operator's network only.
-pub(crate) fn router(vitals: Vitals) -> Router {
+pub(crate) fn router(vitals: Vitals, counted: Registry) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(Arc::new(counted));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
         .with_state(vitals)
+        .merge(metrics)
 }
 
 /// An answer at all is the message: a process without one is to be restarted.
@@ -28,9 +33,11 @@ async fn readyz(State(vitals): State<Vitals>) -> Response {
     (status, Json(report)).into_response()
 }
 
-async fn metrics(State(vitals): State<Vitals>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, vitals.metrics()).into_response()
+async fn metrics(State(counted): State<Arc<Registry>>) -> Response {
+    match metrics::text(&counted) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +52,8 @@ mod tests {
 
     async fn get(vitals: &Vitals, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let answer = router(vitals.clone()).oneshot(request).await.unwrap();
+        let counted = metrics::registry(&metrics::Counted::default());
+        let answer = router(vitals.clone(), counted).oneshot(request).await.unwrap();
         let status = answer.status();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())

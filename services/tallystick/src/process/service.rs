@@ -27,14 +27,19 @@ use tonic::transport::{Channel, Endpoint};
 use crate::clock;
 use crate::error::Error;
 use crate::output;
+use crate::process::metrics::{self, Counted};
 use crate::process::vitals::Vitals;
 use crate::process::{ReadyLine, Stop, http, ops};
 use crate::settings::listen::Bound;
+use crate::telemetry::export;
 
 /// How often readiness is looked at until it is there for the first time.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// How often a process that is not ready yet says why.
 const WAITING_LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to the collector, when so much of the grace time is left.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a process runs.
 pub(crate) struct Plan {
@@ -122,11 +127,14 @@ impl Service {
         let mut line = ReadyLine::new(plan.ops.addr);
         let mut vitals = Vitals { ledger: None, credits: None, draining: CancellationToken::new() };
         let (mut roles, mut ledger) = (Vec::new(), None);
+        let (edge_measures, credits_measures) = (edge::Measures::default(), credits::Measures::default());
+        let mut counted = Counted::default();
         if let Some((bound, role)) = plan.edge {
             line.edge = Some(bound.addr);
             let channel = role.credits.connect_lazy();
             vitals.credits = role.is_remote.then(|| channel.clone());
-            roles.push(edge_role(bound, role, channel));
+            roles.push(edge_role(bound, role, channel, edge_measures.clone()));
+            counted.edge = Some(&edge_measures);
         }
         if let Some((bound, role)) = plan.credits {
             line.grpc = Some(bound.addr);
@@ -134,7 +142,9 @@ impl Service {
             let relay_stop = CancellationToken::new();
             let relay = Relay::spawn(store.clone(), RelayOptions::default(), relay_stop.clone());
             vitals.ledger = Some((store.clone(), relay.clone()));
-            roles.push(credits_role(bound, role, store.clone(), relay.clone(), plan.grace));
+            let served = (store.clone(), relay.clone(), credits_measures.clone());
+            roles.push(credits_role(bound, role, served, plan.grace));
+            counted.credits = Some(&credits_measures);
             ledger = Some((store, relay, relay_stop));
         }
         let mut hint = None;
@@ -143,7 +153,9 @@ impl Service {
             line.database_url = Some(told.database_url);
             line.webhook_secret = Some(told.webhook_secret);
         }
-        let (listener, routes) = (plan.ops.listener, ops::router(vitals.clone()));
+        counted.ledger = vitals.ledger.as_ref();
+        let (listener, routes) =
+            (plan.ops.listener, ops::router(vitals.clone(), metrics::registry(&counted)));
         let ops = spawn("operations", 5, |stop| async move {
             http::serve(listener, routes, http::LISTENER_LIMITS, stop).await;
             Ok(())
@@ -202,6 +214,8 @@ impl Service {
             }
         }
         self.ops.end(grace).await;
+        let left = (started + grace).saturating_duration_since(Instant::now());
+        export::flush(left.min(FLUSH_TIMEOUT)).await;
         tracing::info!(took_ms = started.elapsed().as_millis(), "stopped");
     }
 }
@@ -246,7 +260,12 @@ fn open(role: &CreditsRole) -> Result<Store, Error> {
     Store::open(options).map_err(|source| Error::Database { setting: "--database-url", source })
 }
 
-fn credits_role(bound: Bound, role: CreditsRole, store: Store, relay: Relay, grace: Duration) -> Running {
+fn credits_role(
+    bound: Bound,
+    role: CreditsRole,
+    (store, relay, measures): (Store, Relay, credits::Measures),
+    grace: Duration,
+) -> Running {
     const SHARE: u32 = 50;
     // A little less than its share, so that the server itself ends what is late and says so.
     let limits = Limits { drain: grace * (SHARE - 5) / 100, ..Limits::default() };
@@ -259,6 +278,7 @@ fn credits_role(bound: Bound, role: CreditsRole, store: Store, relay: Relay, gra
         webhook_secrets: role.secrets,
         clock: Arc::new(clock::unix_s),
         limits,
+        measures,
     };
     spawn("credits", SHARE, |stop| async move {
         let served = credits::serve(config, store, relay, bound.listener, stop.cancelled_owned()).await;
@@ -266,12 +286,13 @@ fn credits_role(bound: Bound, role: CreditsRole, store: Store, relay: Relay, gra
     })
 }
 
-fn edge_role(bound: Bound, role: EdgeRole, channel: Channel) -> Running {
+fn edge_role(bound: Bound, role: EdgeRole, channel: Channel, measures: edge::Measures) -> Running {
     let config = EdgeConfig {
         secrets: role.secrets,
         api_key: role.api_key,
         limits: EdgeLimits::default(),
         now_s: clock::unix_s,
+        measures,
         entropy: clock::random_bytes::<24>,
     };
     let routes = edge::router(config, channel);

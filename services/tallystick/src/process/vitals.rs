@@ -1,7 +1,6 @@
-//! Whether this process can do its work now, and the few numbers that say how it fares. Real values only.
+//! Whether this process can do its work now. Real checks only.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use relay::Relay;
@@ -71,42 +70,6 @@ impl Vitals {
         checks.insert("lifecycle", Check { ok: !draining, detail: detail.to_owned() });
         Report { ready: checks.values().all(|check| check.ok), checks }
     }
-
-    /// In Prometheus' text format (version 0.0.4).
-    pub(crate) fn metrics(&self) -> String {
-        let mut text = String::new();
-        let version = env!("CARGO_PKG_VERSION");
-        let labels = format!("{{version=\"{version}\"}}");
-        metric(&mut text, "build_info", "gauge", "The version that runs.", &format!("{labels} 1"));
-        let Some((store, relay)) = &self.ledger else { return text };
-        let health = relay.health();
-        let commits = *store.committed().borrow();
-        let rows = [
-            ("commits_total", "counter", "Batches committed by this process.", commits.to_string()),
-            (
-                "relay_connections_total",
-                "counter",
-                "Connections to the outbox opened.",
-                health.connections.to_string(),
-            ),
-            ("watch_streams", "gauge", "Open streams of balance changes.", health.streams.to_string()),
-            ("watched_balances", "gauge", "Pairs of stream and balance.", health.watches.to_string()),
-        ];
-        for (name, kind, help, value) in rows {
-            metric(&mut text, name, kind, help, &format!(" {value}"));
-        }
-        if let Some(lag) = health.source_lag {
-            let seconds = format!(" {}.{:06}", lag.as_secs(), lag.subsec_micros());
-            let help = "Age of the last look at the outbox.";
-            metric(&mut text, "relay_source_lag_seconds", "gauge", help, &seconds);
-        }
-        text
-    }
-}
-
-fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: &str) {
-    let name = format!("tallystick_{name}");
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{value}");
 }
 
 async fn database(store: &Store) -> Check {
@@ -154,18 +117,5 @@ mod tests {
         let report = vitals.report().await;
         assert!(!report.ready);
         assert_eq!(report.faults(), "lifecycle: the process is ending");
-    }
-
-    #[test]
-    fn metrics_are_in_the_text_format() {
-        let vitals = Vitals { ledger: None, credits: None, draining: CancellationToken::new() };
-        let version = env!("CARGO_PKG_VERSION");
-        assert_eq!(
-            vitals.metrics(),
-            format!(
-                "# HELP tallystick_build_info The version that runs.\n# TYPE tallystick_build_info gauge\n\
-                 tallystick_build_info{{version=\"{version}\"}} 1\n"
-            )
-        );
     }
 }

@@ -9,6 +9,7 @@ mod credentials;
 mod data_dir;
 mod lifecycle;
 mod replicas;
+mod telemetry;
 mod webhook;
 
 use std::time::Duration;
