@@ -19,6 +19,13 @@ pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The same in microseconds.
+#[expect(clippy::disallowed_methods, reason = "the binary is where time comes from")]
+pub(crate) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
 /// [`now_s`] as Stripe's signatures are judged by.
 pub(crate) fn unix_s() -> i64 {
     i64::try_from(now_s()).unwrap_or(i64::MAX)

@@ -75,11 +75,23 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] or [`Error::File`] for an unusable address or key, [`CallError::Unreachable`].
     pub(crate) async fn connect(args: &ClientArgs) -> Result<Self, Error> {
+        Self::connect_to(args, "--addr", &args.addr).await
+    }
+
+    /// The same to another address, which `setting` gives.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub(crate) async fn connect_to(
+        args: &ClientArgs,
+        setting: &'static str,
+        addr: &str,
+    ) -> Result<Self, Error> {
         let authorization = args.authorization()?;
-        let channel = endpoint("--addr", &args.addr)?
+        let channel = endpoint(setting, addr)?
             .connect()
             .await
-            .map_err(|error| CallError::Unreachable { addr: args.addr.clone(), error: Box::new(error) })?;
+            .map_err(|error| CallError::Unreachable { addr: addr.to_owned(), error: Box::new(error) })?;
         let service = CreditServiceClient::new(channel);
         Ok(Self { service, authorization, timeout: Duration::from_millis(args.timeout_ms) })
     }

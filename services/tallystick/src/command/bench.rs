@@ -22,6 +22,8 @@ mod report;
 mod schedule;
 pub(crate) mod spend;
 mod tally;
+pub(crate) mod watch;
+pub(crate) mod webhook;
 
 use accounts::Accounts;
 
@@ -39,6 +41,10 @@ pub(crate) enum Bench {
     Spend(Box<spend::SpendArgs>),
     /// Grants
     Grant(Box<grant::GrantArgs>),
+    /// How fast changes reach those who watch, and whether each arrives once
+    Watch(Box<watch::WatchArgs>),
+    /// Signed Stripe events
+    Webhook(Box<webhook::WebhookArgs>),
 }
 
 impl Bench {
@@ -50,6 +56,8 @@ impl Bench {
         match self {
             Self::Spend(args) => spend::run(*args).await,
             Self::Grant(args) => grant::run(*args).await,
+            Self::Watch(args) => watch::run(*args).await,
+            Self::Webhook(args) => webhook::run(*args).await,
         }
     }
 
@@ -58,13 +66,31 @@ impl Bench {
         match self {
             Self::Spend(args) => args.client.json,
             Self::Grant(args) => args.client.json,
+            Self::Watch(args) => args.client.json,
+            Self::Webhook(args) => args.json,
         }
     }
 }
 
+/// The `--json` of the client commands, as a bench means it.
+fn json_of_bench(flag: clap::Arg) -> clap::Arg {
+    flag.help("Print the result as one JSON object, whose fields docs/bench.md explains")
+}
+
 /// This many connections, each with a client of its own.
 async fn connect(args: &ClientArgs, count: usize) -> Result<Vec<Client>, Error> {
-    stream::iter(0..count).map(|_| Client::connect(args)).buffered(CONNECTING).try_collect().await
+    connect_to(args, "--addr", &args.addr, count).await
+}
+
+/// The same to another address than `--addr`, which `setting` gives.
+async fn connect_to(
+    args: &ClientArgs,
+    setting: &'static str,
+    addr: &str,
+    count: usize,
+) -> Result<Vec<Client>, Error> {
+    let connecting = stream::iter(0..count).map(|_| Client::connect_to(args, setting, addr));
+    connecting.buffered(CONNECTING).try_collect().await
 }
 
 /// Gives the accounts credits.

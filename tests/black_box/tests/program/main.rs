@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the functions that tests share panic too")]
 
 mod bad_input;
+mod bench;
 mod checkout;
 mod commands;
 mod crash;

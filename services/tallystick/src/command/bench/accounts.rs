@@ -40,18 +40,25 @@ impl NameArgs {
     /// This many of them.
     ///
     /// # Errors
-    /// [`Error::Config`] when a prefix and a number are no account id, or for what is no unit.
+    /// As [`Accounts::try_new`].
     pub(super) fn accounts(&self, count: u64, seed: u64) -> Result<Accounts, Error> {
-        let config = |setting, problem: String| Error::Config { setting, problem };
-        Unit::try_new(self.unit.as_str()).map_err(|invalid| config("--unit", invalid.problem.to_string()))?;
-        AccountId::try_new(format!("{}{count}", self.account_prefix))
-            .map_err(|invalid| config("--account-prefix", invalid.problem.to_string()))?;
-        let (prefix, unit) = (self.account_prefix.clone(), self.unit.clone());
-        Ok(Accounts { prefix, unit, count: count.max(1), seed })
+        Accounts::try_new(&self.account_prefix, &self.unit, count, seed)
     }
 }
 
 impl Accounts {
+    /// `count` of them, at least one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the prefix and a number are no account id, or for what is no unit.
+    pub(super) fn try_new(prefix: &str, unit: &str, count: u64, seed: u64) -> Result<Self, Error> {
+        let config = |setting, problem: String| Error::Config { setting, problem };
+        let unit = Unit::try_new(unit).map_err(|invalid| config("--unit", invalid.problem.to_string()))?;
+        AccountId::try_new(format!("{prefix}{count}"))
+            .map_err(|invalid| config("--account-prefix", invalid.problem.to_string()))?;
+        Ok(Self { prefix: prefix.to_owned(), unit: unit.as_str().to_owned(), count: count.max(1), seed })
+    }
+
     /// How many.
     pub(super) fn count(&self) -> u64 {
         self.count

@@ -161,8 +161,10 @@ impl<W: Work> Lane<W> {
         let mut calls = FuturesUnordered::new();
         let mut idle = self.works.clone();
         let mut number = self.number();
-        while !self.window.is_over(Instant::now()) {
-            while schedule.due(number) <= Instant::now() {
+        loop {
+            let now = Instant::now();
+            // Also those that became due just before the end.
+            while schedule.due(number) <= now && !self.window.is_over(schedule.due(number)) {
                 let due = schedule.due(number);
                 if calls.len() < most {
                     // As many clones as calls were ever outstanding at once, spread over the connections.
@@ -173,6 +175,9 @@ impl<W: Work> Lane<W> {
                     self.tally.take_unsent(&self.window, due);
                 }
                 number = self.number();
+            }
+            if self.window.is_over(now) {
+                break;
             }
             tokio::select! {
                 Some((work, ended, _)) = calls.next(), if !calls.is_empty() => {

@@ -22,7 +22,7 @@ Every grant makes a lot that stays: use a database that can be thrown away.";
 
 /// Which grants.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("json", super::json_of_bench))]
 pub(crate) struct GrantArgs {
     /// How many accounts the grants are spread over, each with the same chance; 1 is a hot account.
     #[arg(

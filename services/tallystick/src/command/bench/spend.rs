@@ -24,7 +24,7 @@ Each account is given credits first, once for ever; a later run finds them.";
 
 /// Which spends.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("json", super::json_of_bench))]
 pub(crate) struct SpendArgs {
     /// How many accounts the spends are spread over, each with the same chance; 1 is a hot account.
     #[arg(
