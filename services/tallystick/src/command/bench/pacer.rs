@@ -25,14 +25,12 @@ const LONGEST_NAP: Duration = Duration::from_millis(50);
 /// [`Error::Io`] when there can be no other thread.
 pub(super) fn start(schedule: Schedule, lanes: Vec<Arc<Notify>>, window: Arc<Window>) -> Result<(), Error> {
     let pace = move || {
-        let mut number = 0;
-        for lane in lanes.iter().cycle() {
+        for (number, lane) in (0..).zip(lanes.iter().cycle()) {
             wait(&window, schedule.due(number));
             if window.is_over(Instant::now()) {
                 break;
             }
             lane.notify_one();
-            number += 1;
         }
         lanes.iter().for_each(|lane| lane.notify_one());
     };

@@ -103,7 +103,7 @@ impl Readers {
             tokio::select! {
                 Some(()) = opened.recv() => bar.inc(1),
                 // None ends before the load does, unless it has failed.
-                Some(ended) = self.tasks.join_next() => drop(joined(ended)?),
+                Some(ended) = self.tasks.join_next() => { joined(ended)?; }
                 () = &mut late => {
                     let (open, limit) = (bar.position(), OPEN_LIMIT.as_secs());
                     return Err(Error::bench(format!("{open} of {streams} streams were open after {limit} s")));
