@@ -74,6 +74,19 @@ async fn every_bench_measures_a_running_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_at_one_replica_can_be_watched_at_another() {
+    let database = harness::database().await;
+    let options = Options::credits_on(&database);
+    let (writer, reader) = tokio::join!(Program::start(&options), Program::start(&options));
+    let addrs = ["--addr", writer.ready.grpc(), "--watch-addr", reader.ready.grpc()];
+    let flags = ["watch", "--streams", "4", "--watches", "20", "--accounts", "10", "--rate", "50"];
+    let watch = bench(&[&flags[..], &addrs].concat()).await;
+    assert_measured(&watch, "watch", "open");
+    assert!(number(&watch["delivered"]) >= number(&watch["completed"]) * 2, "{watch}");
+    assert!(writer.stop().await.success() && reader.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_counted_as_what_the_edge_said_and_fails() {
     let database = harness::database().await;
     let program = Program::start(&Options::dev_on(&database)).await;
@@ -84,6 +97,7 @@ async fn a_wrong_secret_is_counted_as_what_the_edge_said_and_fails() {
     let result: Value = serde_json::from_str(&finished.stdout[0]).unwrap();
     assert!(number(&result["refused"]["by_reason"]["HTTP_400"]) > 0, "{result}");
     assert!(finished.stderr.contains("most often HTTP_400"), "{finished:?}");
+    assert!(finished.stderr.contains("--webhook-secret-file"), "{finished:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,10 +109,15 @@ impl Report {
         if self.completed > 0 {
             return Ok(());
         }
+        if self.per_second_series.is_empty() {
+            return Err(Error::bench("stopped during the warm-up: nothing was measured".to_owned()));
+        }
         let most = self.refused.by_reason.iter().max_by_key(|(_, count)| **count);
-        let why =
-            most.map_or_else(|| "none was made".to_owned(), |(reason, _)| format!("most often {reason}"));
-        Err(Error::bench(format!("no call was answered OK within the measured time: {why}")))
+        let why = most.map_or_else(|| "none ended".to_owned(), |(reason, _)| format!("most often {reason}"));
+        Err(Error::Bench {
+            problem: format!("no call was answered OK within the measured time: {why}"),
+            hint: most.and_then(|(reason, _)| hint(reason)),
+        })
     }
 
     fn text(&self) -> String {
@@ -147,6 +152,18 @@ impl Report {
             ));
         }
         lines.join("\n")
+    }
+}
+
+/// What to do about refusals that no load explains.
+fn hint(reason: &str) -> Option<&'static str> {
+    match reason {
+        "CONNECT" => Some("nothing takes connections there: --url tells where the events go"),
+        "HTTP_400" => {
+            Some("is it the receiver's signing secret? --webhook-secret-file or --webhook-secret give it")
+        }
+        "HTTP_404" => Some("the URL needs the path, too: --url http://HOST:PORT/api/v1/webhooks/stripe"),
+        _ => None,
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct WatchArgs {
         help_heading = "Streams"
     )]
     streams: u64,
-    /// How many balances they watch together, at most 1000 each.
+    /// How many balances they watch together, at most 1000 a stream.
     #[arg(
         long,
         default_value_t = 1000,
