@@ -163,6 +163,9 @@ fn hint(reason: &str) -> Option<&'static str> {
             Some("is it the receiver's signing secret? --webhook-secret-file or --webhook-secret give it")
         }
         "HTTP_404" => Some("the URL needs the path, too: --url http://HOST:PORT/api/v1/webhooks/stripe"),
+        "FAILED_PRECONDITION/INSUFFICIENT_CREDITS" => {
+            Some("without --skip-funding the accounts are given credits")
+        }
         _ => None,
     }
 }

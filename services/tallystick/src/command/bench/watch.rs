@@ -5,13 +5,13 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::accounts::{Accounts, MAX_ACCOUNTS, NameArgs};
+use super::accounts::{MAX_ACCOUNTS, NameArgs};
 use super::drive::{Measured, drive};
 use super::load::{self, Load, MAX_CONNECTIONS, TimeArgs, size};
 use super::meter::Meter;
 use super::report::{Report, per_second, row_of};
 use super::{MAX_AMOUNT, connect, connect_to, fund_unless_stopped};
-use crate::client::ClientArgs;
+use crate::client::{Client, ClientArgs};
 use crate::error::Error;
 use crate::process::Stop;
 
@@ -151,12 +151,16 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Error> {
     let accounts = args.names.accounts(args.accounts(), load.seed)?;
     let stop = Stop::listen()?;
     let clients = connect(&args.client, size(args.connections).min(SPENDING_CONNECTIONS)).await?;
+    let reading = args.connect_readers().await?;
     if !args.skip_funding {
         fund_unless_stopped(&clients, &args.client.addr, &accounts, &stop).await?;
     }
     let total_s = load.total().as_secs().saturating_add(1);
     let calls = Arc::new(Calls::new(&load.run, args.rate.saturating_mul(total_s), accounts.count()));
-    let mut readers = args.read(&accounts, &calls, &stop).await?;
+    let (streams, watches) = (args.streams, args.watches);
+    let addr = args.reading_addr().1.to_owned();
+    let spread = Spread { streams, watches, accounts: accounts.clone(), addr };
+    let mut readers = Readers::open(&spread, &reading, &calls, &stop).await?;
     let spend = |client| WatchedSpend {
         client,
         accounts: accounts.clone(),
@@ -211,17 +215,18 @@ impl WatchArgs {
         Ok(())
     }
 
-    /// Opens the streams.
-    async fn read(&self, accounts: &Accounts, calls: &Arc<Calls>, stop: &Stop) -> Result<Readers, Error> {
-        let (setting, addr) = match &self.watch_addr {
+    /// Where the streams are read, and the flag that says so.
+    fn reading_addr(&self) -> (&'static str, &str) {
+        match &self.watch_addr {
             Some(addr) => ("--watch-addr", addr),
             None => ("--addr", &self.client.addr),
-        };
-        let connections = size(self.connections.min(self.streams));
-        let clients = connect_to(&self.client, setting, addr, connections).await?;
-        let (streams, watches) = (self.streams, self.watches);
-        let spread = Spread { streams, watches, accounts: accounts.clone(), addr: addr.clone() };
-        Readers::open(&spread, &clients, calls, stop).await
+        }
+    }
+
+    /// The connections of the streams.
+    async fn connect_readers(&self) -> Result<Vec<Client>, Error> {
+        let (setting, addr) = self.reading_addr();
+        connect_to(&self.client, setting, addr, size(self.connections.min(self.streams))).await
     }
 
     fn tell(
