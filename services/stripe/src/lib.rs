@@ -15,8 +15,8 @@ pub mod simulate;
 mod view;
 
 pub use catalogue::{
-    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES, MAX_SCALE,
-    MAX_UNITS, Offer, UnitInfo,
+    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES,
+    MAX_SCALE, MAX_UNITS, Offer, UnitInfo,
 };
 pub use checkout::MAX_QUANTITY;
 pub use event::{MAX_EVENT_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES, NotAnEvent, ReadOptions, read};

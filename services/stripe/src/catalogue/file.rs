@@ -8,8 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES, MAX_SCALE,
-    MAX_UNITS, Offer, UnitInfo,
+    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES,
+    MAX_SCALE, MAX_UNITS, Offer, UnitInfo,
 };
 
 /// Longest id of an offer or a Stripe price, in bytes.
