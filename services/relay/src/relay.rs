@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::Store;
+use store::outbox::OwnHints;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -92,8 +93,9 @@ impl Relay {
         tasks.spawn(follower.run());
         tasks.spawn(retention::run(store.clone(), shutdown.clone()));
         if options.wake_ups == WakeUps::Listen {
-            tasks.spawn(wake::listen(store.clone(), hints, shutdown.clone()));
-            tasks.spawn(wake::notify(store.clone(), shutdown.clone()));
+            let own = OwnHints::default();
+            tasks.spawn(wake::listen(store.clone(), own.clone(), hints, shutdown.clone()));
+            tasks.spawn(wake::notify(store.clone(), own, shutdown.clone()));
         }
         let heads = Heads::spawn(store.clone(), &tasks, shutdown.clone());
         Self(Arc::new(Inner {

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use store::outbox::{Listener, Notifier};
+use store::outbox::{Listener, Notifier, OwnHints};
 use store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +21,16 @@ pub(crate) struct Hints {
 }
 
 /// Hears hints until shutdown.
-pub(crate) async fn listen(store: Store, hints: watch::Sender<Hints>, shutdown: CancellationToken) {
+pub(crate) async fn listen(
+    store: Store,
+    own: OwnHints,
+    hints: watch::Sender<Hints>,
+    shutdown: CancellationToken,
+) {
     let mut pause = Pause::default();
     loop {
         let lost = tokio::select! {
-            lost = listen_once(&store, &hints, &mut pause) => lost,
+            lost = listen_once(&store, &own, &hints, &mut pause) => lost,
             () = shutdown.cancelled() => return,
         };
         hints.send_modify(|hints| hints.are_heard = false);
@@ -40,10 +45,11 @@ pub(crate) async fn listen(store: Store, hints: watch::Sender<Hints>, shutdown: 
 
 async fn listen_once(
     store: &Store,
+    own: &OwnHints,
     hints: &watch::Sender<Hints>,
     pause: &mut Pause,
 ) -> Result<Infallible, StoreError> {
-    let mut listener = Listener::connect(store.connect_options()).await?;
+    let mut listener = Listener::connect(store.connect_options(), own.clone()).await?;
     pause.reset();
     loop {
         // Once right after connecting, and after a reconnect as after a hint: what was missed is polled now.
@@ -53,7 +59,7 @@ async fn listen_once(
 }
 
 /// Tells other replicas of this process's commits until shutdown.
-pub(crate) async fn notify(store: Store, shutdown: CancellationToken) {
+pub(crate) async fn notify(store: Store, own: OwnHints, shutdown: CancellationToken) {
     let mut committed = store.committed();
     let mut notifier: Option<Notifier> = None;
     let mut pause = Pause::default();
@@ -65,7 +71,7 @@ pub(crate) async fn notify(store: Store, shutdown: CancellationToken) {
         // Commits of the next few milliseconds share the hint.
         tokio::time::sleep(HINT_DEBOUNCE).await;
         committed.borrow_and_update();
-        match hint(&store, notifier.take()).await {
+        match hint(&store, &own, notifier.take()).await {
             Ok(used) => {
                 notifier = Some(used);
                 pause.reset();
@@ -81,10 +87,10 @@ pub(crate) async fn notify(store: Store, shutdown: CancellationToken) {
     }
 }
 
-async fn hint(store: &Store, notifier: Option<Notifier>) -> Result<Notifier, StoreError> {
+async fn hint(store: &Store, own: &OwnHints, notifier: Option<Notifier>) -> Result<Notifier, StoreError> {
     let mut notifier = match notifier {
         Some(notifier) => notifier,
-        None => Notifier::connect(store.connect_options()).await?,
+        None => Notifier::connect(store.connect_options(), own).await?,
     };
     notifier.notify().await?;
     Ok(notifier)

@@ -3,15 +3,14 @@
 //! | phase | statements | what it settles |
 //! | --- | --- | --- |
 //! | 1 begin | 1 | READ COMMITTED: every statement below sees what was committed before it began |
-//! | 2 lock (`lock.rs`) | 1, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
+//! | 2 lock (`lock.rs`) | 1, +1 when one is not there, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
 //! | 3 read (`load.rs`) | 3, +2 with replays, +4 with Stripe events, +1 a further page of lots | keys with their answers, lots, balances |
 //! | 4 decide (`decision.rs`) | 0 | pure rules, request by request, in order of arrival |
-//! | 5 write (`write.rs`) | 5–7, +1 with Stripe claims, +2 or 3 a Stripe event | set-based: lots, balances, operations, journal, outbox |
+//! | 5 write (`write.rs`) | 1, +1 each for new balances, new lots, metadata; +3 with Stripe events | set-based: journal, keys, outbox, balances and lots in one statement |
 //! | 6 commit | 1 | nothing is answered before it, not even a refusal |
 //!
-//! The number of round trips does not grow with the batch, but for Stripe events, which are rare beside spends and
-//! bring a body each. Lock and read never share a statement: one that
-//! waited for a lock still sees every other table as it was before the wait.
+//! The number of round trips does not grow with the batch. Lock and read never share a statement: one that waited
+//! for a lock still sees every other table as it was before the wait.
 //!
 //! Lock order of all writers: accounts, then Stripe keys (inbox ids and natural keys, by their hash); each
 //! sorted. Idempotency keys need no lock of their own, they belong to one account. No network call runs here.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 pub use slot::{Emptied, empty_oldest_slot};
-pub use wake::{CHANNEL, Heard, Listener, Notifier};
+pub use wake::{CHANNEL, Heard, Listener, Notifier, OwnHints};
 
 /// How long TRUNCATE waits for its lock, in milliseconds. While it waits every insert into the leaf waits
 /// behind it, so this bounds what a writer can notice.

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use harness::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use store::outbox::{Emptied, Heard, Listener, Notifier, empty_oldest_slot};
+use store::outbox::{Emptied, Heard, Listener, Notifier, OwnHints, empty_oldest_slot};
 use store::tail::{MAX_ROWS, Tail, TailError};
 
 use checker::Fault;
@@ -275,17 +275,28 @@ async fn a_writer_in_the_oldest_slot_makes_the_job_give_up_and_stays_unharmed() 
 #[tokio::test]
 async fn a_hint_is_heard_and_a_lost_listener_says_that_it_came_back() {
     let database = harness::database().await;
-    let mut listener = Listener::connect(&options(&database)).await.unwrap();
-    Notifier::connect(&options(&database)).await.unwrap().notify().await.unwrap();
+    let own = OwnHints::default();
+    let mut listener = Listener::connect(&options(&database), own.clone()).await.unwrap();
+    let other = || async { Notifier::connect(&options(&database), &OwnHints::default()).await.unwrap() };
+    other().await.notify().await.unwrap();
     assert_eq!(listener.heard().await.unwrap(), Heard::Hint);
+    end_listener(&database).await;
+    assert_eq!(listener.heard().await.unwrap(), Heard::Reconnected);
+    other().await.notify().await.unwrap();
+    assert_eq!(listener.heard().await.unwrap(), Heard::Hint);
+    // Its own hint is left out: the next thing it says is that it came back.
+    Notifier::connect(&options(&database), &own).await.unwrap().notify().await.unwrap();
+    end_listener(&database).await;
+    assert_eq!(listener.heard().await.unwrap(), Heard::Reconnected);
+}
+
+/// As an administrator may.
+async fn end_listener(database: &TestDatabase) {
     sqlx::query(
         "select pg_terminate_backend(pid) from pg_stat_activity \
          where datname = current_database() and application_name = 'tallystick listener'",
     )
-    .execute(&mut connection(&database).await)
+    .execute(&mut connection(database).await)
     .await
     .unwrap();
-    assert_eq!(listener.heard().await.unwrap(), Heard::Reconnected);
-    Notifier::connect(&options(&database)).await.unwrap().notify().await.unwrap();
-    assert_eq!(listener.heard().await.unwrap(), Heard::Hint);
 }

@@ -36,8 +36,9 @@ pub(super) async fn state_in_tx(
     let mut balances = if demands.is_empty() {
         BTreeMap::new()
     } else {
-        let lots = lots_in_tx(tx, &demands, locked.now).await?;
-        balances_in_tx(tx, &demands, lots).await?
+        let mut balances = balances_in_tx(tx, &demands).await?;
+        lots_in_tx(tx, &mut balances, &demands, locked.now).await?;
+        balances
     };
     let mut new_balances = HashSet::new();
     for item in items {
@@ -165,36 +166,38 @@ fn as_granted(lot: Option<Lot>, entries: &[domain::Entry]) -> Result<Option<Lot>
     Ok(Some(lot))
 }
 
-/// Open lots of each balance: all that are due, and in burn order enough for the demand.
+/// Puts the open lots into their balances: all that are due, and in burn order enough for the demand.
 async fn lots_in_tx(
     tx: &mut PgConnection,
+    balances: &mut BTreeMap<BalanceKey, Balance>,
     demands: &BTreeMap<BalanceKey, i64>,
     now: Timestamp,
-) -> Result<BTreeMap<BalanceKey, Vec<Lot>>, StoreError> {
-    let mut lots: BTreeMap<BalanceKey, Vec<Lot>> = BTreeMap::new();
-    let mut short: Vec<&BalanceKey> = demands.keys().collect();
+) -> Result<(), StoreError> {
+    let mut short: Vec<BalanceKey> = balances.keys().cloned().collect();
     let mut page = FIRST_PAGE;
     while !short.is_empty() {
+        let rows = lot_page_in_tx(tx, balances, &short, page, now).await?;
         for key in &short {
-            lots.remove(*key);
+            balances.entry(key.clone()).and_modify(|balance| balance.lots.clear());
         }
         let mut seen = HashSet::new();
-        for (key, lot) in lot_page_in_tx(tx, &short, page, now).await? {
+        for (key, lot) in rows {
             // A due lot may stand in the page too.
             if seen.insert(lot.grant_id) {
-                lots.entry(key).or_default().push(lot);
+                balances.entry(key).and_modify(|balance| balance.lots.push(lot));
             }
         }
-        let needs_more = |key: &&BalanceKey| {
-            let loaded = lots.get(*key).map_or(&[][..], Vec::as_slice);
+        let needs_more = |key: &BalanceKey| {
+            let loaded = balances.get(key).map_or(&[][..], |balance| balance.lots.as_slice());
             // Fewer rows than a page: there are no more.
             let full = i64::try_from(loaded.len()).is_ok_and(|count| count >= page);
-            full && lasting(loaded, now) < demands.get(*key).copied().unwrap_or(0)
+            full && lasting(loaded, now) < demands.get(key).copied().unwrap_or(0)
         };
         short.retain(needs_more);
         page = page.saturating_mul(PAGE_GROWTH);
     }
-    Ok(lots)
+    balances.values_mut().for_each(|balance| balance.lots.sort_unstable_by_key(Lot::burn_key));
+    unloaded_in_tx(tx, balances).await
 }
 
 /// What the loaded lots can give once everything due is settled.
@@ -203,14 +206,19 @@ fn lasting(lots: &[Lot], now: Timestamp) -> i64 {
     lots.iter().filter(lasts).map(Lot::available).fold(0, i64::saturating_add)
 }
 
-/// One page of lots in burn order, and every due lot, of each balance.
+/// One page of lots in burn order, and every due lot, of each balance. Due lots are looked for only where the balance
+/// says that something is due; until they are settled, it does.
 async fn lot_page_in_tx(
     tx: &mut PgConnection,
-    balances: &[&BalanceKey],
+    balances: &BTreeMap<BalanceKey, Balance>,
+    wanted: &[BalanceKey],
     page: i64,
     now: Timestamp,
 ) -> Result<Vec<(BalanceKey, Lot)>, StoreError> {
-    let (accounts, units) = columns(balances.iter().copied());
+    let (accounts, units) = columns(wanted.iter());
+    let is_due =
+        |key| balances.get(key).and_then(|balance| balance.unloaded_due_at).is_some_and(|at| at <= now);
+    let due: Vec<bool> = wanted.iter().map(is_due).collect();
     let rows = sqlx::query_as!(
         LotRow,
         r#"select lot.account_id as "account_id!", lot.unit as "unit!", lot.grant_id as "grant_id!",
@@ -218,7 +226,7 @@ async fn lot_page_in_tx(
                   lot.priority as "priority!", lot.amount as "amount!", lot.remaining as "remaining!",
                   lot.held as "held!", lot.effective_at as "effective_at!", lot.expires_at,
                   lot.active as "active!", lot.cost_currency, lot.cost_minor_units
-           from unnest($1::text[], $2::text[]) as wanted(account_id, unit)
+           from unnest($1::text[], $2::text[], $5::bool[]) as wanted(account_id, unit, due)
            cross join lateral (
                (select * from grants
                 where account_id = wanted.account_id and unit = wanted.unit and closed_at is null and active
@@ -227,13 +235,14 @@ async fn lot_page_in_tx(
                union all
                (select * from grants
                 where account_id = wanted.account_id and unit = wanted.unit and closed_at is null
-                  and due_at <= $4
+                  and wanted.due and due_at <= $4
                 order by due_at)
            ) as lot"#,
         &accounts,
         &units,
         page,
-        to_time(now)?
+        to_time(now)?,
+        &due
     )
     .fetch_all(tx)
     .await
@@ -241,30 +250,59 @@ async fn lot_page_in_tx(
     rows.into_iter().map(LotRow::into_lot).collect()
 }
 
+/// The next due time of the lots that were not loaded, for balances that have any due time.
+async fn unloaded_in_tx(
+    tx: &mut PgConnection,
+    balances: &mut BTreeMap<BalanceKey, Balance>,
+) -> Result<(), StoreError> {
+    let expecting = || balances.values().filter(|balance| balance.unloaded_due_at.is_some());
+    if expecting().next().is_none() {
+        return Ok(());
+    }
+    let keys: Vec<BalanceKey> =
+        expecting().map(|balance| (balance.account.clone(), balance.unit.clone())).collect();
+    let loaded: Vec<Uuid> =
+        expecting().flat_map(|balance| &balance.lots).map(|lot| lot.grant_id.uuid()).collect();
+    let (accounts, units) = columns(keys.iter());
+    let rows = sqlx::query!(
+        r#"select wanted.account_id as "account_id!", wanted.unit as "unit!",
+                  (select g.due_at from grants g
+                   where g.account_id = wanted.account_id and g.unit = wanted.unit and g.closed_at is null
+                     and g.due_at is not null and g.grant_id <> all($3)
+                   order by g.due_at limit 1) as "due_at: OffsetDateTime"
+           from unnest($1::text[], $2::text[]) as wanted(account_id, unit)"#,
+        &accounts,
+        &units,
+        &loaded
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read due times"))?;
+    for row in rows {
+        let due_at = row.due_at.map(from_time).transpose()?;
+        let key = (AccountId::try_new(row.account_id)?, Unit::try_new(row.unit)?);
+        balances.entry(key).and_modify(|balance| balance.unloaded_due_at = due_at);
+    }
+    Ok(())
+}
+
 fn columns<'a>(keys: impl Iterator<Item = &'a BalanceKey>) -> (Vec<String>, Vec<String>) {
     keys.map(|(account, unit)| (account.as_str().to_owned(), unit.as_str().to_owned())).unzip()
 }
 
-/// The balances with their loaded lots, and the next due time of the lots that were not loaded.
+/// The balances, without lots yet. Until those are loaded, all of its lots are unloaded: the next due time is theirs.
 async fn balances_in_tx(
     tx: &mut PgConnection,
     demands: &BTreeMap<BalanceKey, i64>,
-    mut lots: BTreeMap<BalanceKey, Vec<Lot>>,
 ) -> Result<BTreeMap<BalanceKey, Balance>, StoreError> {
     let (accounts, units) = columns(demands.keys());
-    let loaded: Vec<Uuid> = lots.values().flatten().map(|lot| lot.grant_id.uuid()).collect();
     let rows = sqlx::query!(
         r#"select b.account_id, b.unit, b.available, b.held, b.scheduled, b.debt, b.version, b.entry_hash,
-                  b.last_effective_at, b.open_lots,
-                  (select g.due_at from grants g
-                   where g.account_id = b.account_id and g.unit = b.unit and g.closed_at is null
-                     and g.due_at is not null and g.grant_id <> all($3)
-                   order by g.due_at limit 1) as "unloaded_due_at: OffsetDateTime"
+                  b.last_effective_at, b.open_lots, b.next_due_at
            from unnest($1::text[], $2::text[]) as wanted(account_id, unit)
            join balances b on b.account_id = wanted.account_id and b.unit = wanted.unit"#,
         &accounts,
-        &units,
-        &loaded
+        &units
     )
     .fetch_all(tx)
     .await
@@ -273,8 +311,6 @@ async fn balances_in_tx(
     let mut balances = BTreeMap::new();
     for row in rows {
         let key = (AccountId::try_new(row.account_id)?, Unit::try_new(row.unit)?);
-        let mut lots = lots.remove(&key).unwrap_or_default();
-        lots.sort_unstable_by_key(Lot::burn_key);
         let balance = Balance {
             account: key.0.clone(),
             unit: key.1.clone(),
@@ -288,8 +324,8 @@ async fn balances_in_tx(
             hash: to_hash(&row.entry_hash)?,
             last_effective_at: Some(from_time(row.last_effective_at)?),
             open_lots: i64::from(row.open_lots),
-            unloaded_due_at: row.unloaded_due_at.map(from_time).transpose()?,
-            lots,
+            unloaded_due_at: row.next_due_at.map(from_time).transpose()?,
+            lots: Vec::new(),
             closed: Vec::new(),
         };
         balances.insert(key, balance);

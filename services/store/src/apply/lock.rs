@@ -59,7 +59,8 @@ pub(crate) async fn accounts_in_tx(
         if now >= locked.now {
             (locked.now, locked.slot) = (now, slot(now, row.slot_seconds)?);
         }
-        let account = row.state.map_or(Ok(Account::Missing), |state| to_account_state(state).map(Account::Locked))?;
+        let account =
+            row.state.map_or(Ok(Account::Missing), |state| to_account_state(state).map(Account::Locked))?;
         locked.accounts.insert(AccountId::try_new(row.account_id)?, account);
     }
     Ok(locked)

@@ -4,6 +4,9 @@
 //! all commits. Here it is a transaction of its own, after the commit, on a connection of its own, without a
 //! wait for the disk (nothing is lost when it is lost), and without a payload (equal ones fold into one).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection};
 
@@ -11,6 +14,21 @@ use crate::error::StoreError;
 
 /// The channel of the hints.
 pub const CHANNEL: &str = "tallystick_outbox";
+
+/// The server process that sends this replica's hints, which its own listener leaves out: what they announce was
+/// polled right after the commit. Clones share it; none is known at first.
+#[derive(Debug, Clone, Default)]
+pub struct OwnHints(Arc<AtomicU32>);
+
+impl OwnHints {
+    fn are_sent_by(&self, process_id: u32) {
+        self.0.store(process_id, Ordering::Relaxed);
+    }
+
+    fn came_from(&self, process_id: u32) -> bool {
+        self.0.load(Ordering::Relaxed) == process_id
+    }
+}
 
 /// Tells other replicas that there is something to poll.
 #[derive(Debug)]
@@ -23,17 +41,18 @@ impl Notifier {
     ///
     /// # Errors
     /// [`StoreError::Database`] when the database cannot be reached.
-    pub async fn connect(options: &PgConnectOptions) -> Result<Self, StoreError> {
+    pub async fn connect(options: &PgConnectOptions, own: &OwnHints) -> Result<Self, StoreError> {
         let options = options.clone().application_name("tallystick notifier");
         let connection = options.connect().await.map_err(StoreError::during("connect the notifier"))?;
         let mut notifier = Self { connection };
-        sqlx::query!(
-            "select set_config('synchronous_commit', 'off', false) as a,
-                    set_config('statement_timeout', '5s', false) as b"
+        let session = sqlx::query!(
+            r#"select set_config('synchronous_commit', 'off', false) as a,
+                      set_config('statement_timeout', '5s', false) as b, pg_backend_pid() as "process_id!""#
         )
         .fetch_one(&mut notifier.connection)
         .await
         .map_err(StoreError::during("set up the notifier"))?;
+        own.are_sent_by(u32::try_from(session.process_id).unwrap_or(0));
         Ok(notifier)
     }
 
@@ -62,6 +81,7 @@ pub enum Heard {
 /// Hears the hints of other replicas.
 pub struct Listener {
     listener: PgListener,
+    own: OwnHints,
 }
 
 impl std::fmt::Debug for Listener {
@@ -75,7 +95,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`StoreError::Database`] when the database cannot be reached.
-    pub async fn connect(options: &PgConnectOptions) -> Result<Self, StoreError> {
+    pub async fn connect(options: &PgConnectOptions, own: OwnHints) -> Result<Self, StoreError> {
         const LISTEN: &str = "listen for hints";
         let options = options.clone().application_name("tallystick listener");
         // A pool of one, because the driver's listener wants a pool to reconnect from.
@@ -83,16 +103,24 @@ impl Listener {
         let pool = pool.connect_with(options).await.map_err(StoreError::during(LISTEN))?;
         let mut listener = PgListener::connect_with(&pool).await.map_err(StoreError::during(LISTEN))?;
         listener.listen(CHANNEL).await.map_err(StoreError::during(LISTEN))?;
-        Ok(Self { listener })
+        Ok(Self { listener, own })
     }
 
-    /// Waits for the next hint. Hints that came meanwhile fold into one.
+    /// Waits for the next hint of another replica. Hints that came meanwhile fold into one.
     ///
     /// # Errors
     /// [`StoreError::Database`] when the connection is lost and does not come back; connect anew then.
     pub async fn heard(&mut self) -> Result<Heard, StoreError> {
-        let received = self.listener.try_recv().await.map_err(StoreError::during("listen for hints"))?;
-        while self.listener.next_buffered().is_some() {}
-        Ok(if received.is_some() { Heard::Hint } else { Heard::Reconnected })
+        loop {
+            let received = self.listener.try_recv().await.map_err(StoreError::during("listen for hints"))?;
+            let Some(first) = received else { return Ok(Heard::Reconnected) };
+            let mut foreign = !self.own.came_from(first.process_id());
+            while let Some(next) = self.listener.next_buffered() {
+                foreign |= !self.own.came_from(next.process_id());
+            }
+            if foreign {
+                return Ok(Heard::Hint);
+            }
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! Stripe's rows of a batch: inbox, natural keys, purchases. Events bring a body each and are rare beside spends, so
-//! inbox and purchases are written one by one.
+//! Stripe's rows of a batch: inbox, natural keys, purchases; set-based like the ledger.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +10,26 @@ use crate::apply::decision::Decisions;
 use crate::apply::stripe::{PAID, PENDING};
 use crate::error::StoreError;
 use crate::request::{EventAnswer, StripeRequest};
-use crate::stripe_event::Payment;
+use crate::stripe_event::{Checkout, Payment};
 
 pub(super) async fn events_in_tx(
     tx: &mut PgConnection,
     events: &BTreeMap<String, (StripeRequest, EventAnswer)>,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    for (request, answer) in events.values() {
-        let account = request.checkout.account.as_str();
-        let inbox = crate::inbox::Row {
-            event: &request.event,
-            state: answer.state,
-            outcome: &answer.outcome,
-            account_id: Some(account),
-            operation_id: answer.operation.as_ref().map(|operation| operation.id),
-            traceparent: request.traceparent.as_deref(),
-        };
-        crate::inbox::upsert_in_tx(tx, &inbox, now).await?;
+    let rows: Vec<_> = events.values().map(|(request, answer)| row(request, answer)).collect();
+    crate::inbox::upsert_in_tx(tx, &rows, now).await
+}
+
+fn row<'a>(request: &'a StripeRequest, answer: &'a EventAnswer) -> crate::inbox::Row<'a> {
+    crate::inbox::Row {
+        event: &request.event,
+        state: answer.state,
+        outcome: &answer.outcome,
+        account_id: Some(request.checkout.account.as_str()),
+        operation_id: answer.operation.as_ref().map(|operation| operation.id),
+        traceparent: request.traceparent.as_deref(),
     }
-    Ok(())
 }
 
 pub(super) async fn claims_in_tx(
@@ -70,35 +69,53 @@ pub(super) async fn purchases_in_tx(
     decisions: &Decisions,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    for (checkout, operation) in decisions.stripe.purchases.values() {
-        let state = match checkout.payment {
-            Payment::Pending => PENDING,
-            Payment::Paid => PAID,
-        };
-        sqlx::query!(
-            r#"insert into purchases (session_id, account_id, unit, pack, quantity, subtotal_minor_units,
-                                      currency, payment_intent, state, operation_id, created_at, updated_at)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
-               on conflict on constraint purchases_pkey do update
-               set state = excluded.state, operation_id = excluded.operation_id,
-                   payment_intent = coalesce(excluded.payment_intent, purchases.payment_intent),
-                   updated_at = excluded.updated_at
-               where purchases.state < excluded.state"#,
-            checkout.session_id,
-            checkout.account.as_str(),
-            checkout.unit.as_str(),
-            checkout.pack,
-            checkout.quantity,
-            checkout.subtotal_minor_units,
-            checkout.currency,
-            checkout.payment_intent,
-            state,
-            operation.map(|id| id.uuid()),
-            now
-        )
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::during("write purchases"))?;
+    let purchases: Vec<_> = decisions.stripe.purchases.values().collect();
+    if purchases.is_empty() {
+        return Ok(());
     }
+    let text = |of: fn(&Checkout) -> &str| -> Vec<String> {
+        purchases.iter().map(|(checkout, _)| of(checkout).to_owned()).collect()
+    };
+    let number = |of: fn(&Checkout) -> i64| -> Vec<i64> {
+        purchases.iter().map(|(checkout, _)| of(checkout)).collect()
+    };
+    let payment_intents: Vec<Option<String>> =
+        purchases.iter().map(|(checkout, _)| checkout.payment_intent.clone()).collect();
+    let states: Vec<i16> = purchases.iter().map(|(checkout, _)| purchase_state(checkout.payment)).collect();
+    let operations: Vec<Option<Uuid>> =
+        purchases.iter().map(|(_, operation)| operation.map(|id| id.uuid())).collect();
+    sqlx::query!(
+        r#"insert into purchases (session_id, account_id, unit, pack, quantity, subtotal_minor_units, currency,
+                                  payment_intent, state, operation_id, created_at, updated_at)
+           select *, $11, $11
+           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
+                       $8::text[], $9::smallint[], $10::uuid[])
+           on conflict on constraint purchases_pkey do update
+           set state = excluded.state, operation_id = excluded.operation_id,
+               payment_intent = coalesce(excluded.payment_intent, purchases.payment_intent),
+               updated_at = excluded.updated_at
+           where purchases.state < excluded.state"#,
+        &text(|checkout| &checkout.session_id),
+        &text(|checkout| checkout.account.as_str()),
+        &text(|checkout| checkout.unit.as_str()),
+        &text(|checkout| &checkout.pack),
+        &number(|checkout| checkout.quantity),
+        &number(|checkout| checkout.subtotal_minor_units),
+        &text(|checkout| &checkout.currency),
+        &payment_intents as &[Option<String>],
+        &states,
+        &operations as &[Option<Uuid>],
+        now
+    )
+    .execute(tx)
+    .await
+    .map_err(StoreError::during("write purchases"))?;
     Ok(())
+}
+
+const fn purchase_state(payment: Payment) -> i16 {
+    match payment {
+        Payment::Pending => PENDING,
+        Payment::Paid => PAID,
+    }
 }

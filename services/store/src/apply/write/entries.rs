@@ -1,0 +1,109 @@
+//! Entries of a batch as columns for `change.rs`, each with what its rows in `operations` and `outbox` need.
+
+use std::fmt::Write;
+
+use domain::Entry;
+use sqlx::types::Uuid;
+use time::OffsetDateTime;
+
+use crate::apply::EncodeEvent;
+use crate::apply::decision::{Decisions, Keyed};
+use crate::error::StoreError;
+use crate::row::to_time;
+
+/// Entries, column by column, in the order of the journal.
+#[derive(Debug, Default)]
+pub(super) struct EntryColumns {
+    pub(super) accounts: Vec<String>,
+    pub(super) units: Vec<String>,
+    pub(super) versions: Vec<i64>,
+    pub(super) operation_ids: Vec<Uuid>,
+    pub(super) indexes: Vec<i32>,
+    pub(super) sizes: Vec<i32>,
+    pub(super) kinds: Vec<i16>,
+    pub(super) available_deltas: Vec<i64>,
+    pub(super) held_deltas: Vec<i64>,
+    pub(super) scheduled_deltas: Vec<i64>,
+    pub(super) debt_deltas: Vec<i64>,
+    pub(super) available: Vec<i64>,
+    pub(super) held: Vec<i64>,
+    pub(super) scheduled: Vec<i64>,
+    pub(super) debt: Vec<i64>,
+    /// Array literals: arrays of arrays cannot be unnested to different lengths, so a row's lines travel as text.
+    pub(super) line_grants: Vec<String>,
+    pub(super) line_deltas: Vec<String>,
+    pub(super) references: Vec<String>,
+    pub(super) actors: Vec<String>,
+    pub(super) on_behalf_of: Vec<String>,
+    pub(super) reasons: Vec<String>,
+    pub(super) effective: Vec<OffsetDateTime>,
+    pub(super) recorded: Vec<OffsetDateTime>,
+    pub(super) traceparents: Vec<Option<String>>,
+    pub(super) metadata_digests: Vec<Option<Vec<u8>>>,
+    pub(super) hashes: Vec<Vec<u8>>,
+    /// The row of `operations`, with the first entry of an operation that has a key.
+    pub(super) keys: Vec<Option<String>>,
+    pub(super) rpcs: Vec<Option<String>>,
+    pub(super) fingerprints: Vec<Option<Vec<u8>>>,
+    pub(super) events: Vec<Vec<u8>>,
+}
+
+impl EntryColumns {
+    /// The entries of everything that was accepted.
+    pub(super) fn of(decisions: &Decisions, encode: EncodeEvent) -> Result<Self, StoreError> {
+        let mut columns = Self::default();
+        for accepted in &decisions.accepted {
+            let mut keyed = accepted.keyed.as_ref();
+            for entry in &accepted.operation.entries {
+                columns.push(entry, keyed.take(), encode(entry))?;
+            }
+        }
+        Ok(columns)
+    }
+
+    fn push(&mut self, entry: &Entry, keyed: Option<&Keyed>, event: Vec<u8>) -> Result<(), StoreError> {
+        self.accounts.push(entry.account.as_str().to_owned());
+        self.units.push(entry.unit.as_str().to_owned());
+        self.versions.push(entry.version);
+        self.operation_ids.push(entry.operation_id.uuid());
+        self.indexes.push(entry.operation_index);
+        self.sizes.push(entry.operation_size);
+        self.kinds.push(entry.kind.code());
+        self.available_deltas.push(entry.delta.available);
+        self.held_deltas.push(entry.delta.held);
+        self.scheduled_deltas.push(entry.delta.scheduled);
+        self.debt_deltas.push(entry.delta.debt);
+        self.available.push(entry.after.available);
+        self.held.push(entry.after.held);
+        self.scheduled.push(entry.after.scheduled);
+        self.debt.push(entry.after.debt);
+        self.line_grants.push(array_literal(entry.lines.iter().map(|line| line.grant_id.uuid())));
+        self.line_deltas
+            .push(array_literal(entry.lines.iter().flat_map(|l| [l.available, l.held, l.scheduled])));
+        self.references.push(entry.reference.clone());
+        self.actors.push(entry.actor.clone());
+        self.on_behalf_of.push(entry.on_behalf_of.clone());
+        self.reasons.push(entry.reason.clone());
+        self.effective.push(to_time(entry.effective_at)?);
+        self.recorded.push(to_time(entry.recorded_at)?);
+        self.traceparents.push(entry.traceparent.clone());
+        self.metadata_digests.push(entry.metadata_digest.map(|digest| digest.to_vec()));
+        self.hashes.push(entry.hash.0.to_vec());
+        self.keys.push(keyed.map(|keyed| keyed.key.clone()));
+        self.rpcs.push(keyed.map(|keyed| keyed.rpc.to_owned()));
+        self.fingerprints.push(keyed.map(|keyed| keyed.fingerprint.to_vec()));
+        self.events.push(event);
+        Ok(())
+    }
+}
+
+fn array_literal<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
+    let mut text = String::from("{");
+    for (place, value) in values.enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{value}");
+    }
+    text.push('}');
+    text
+}
