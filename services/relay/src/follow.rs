@@ -120,13 +120,17 @@ impl Follower {
         Ok(tail)
     }
 
-    /// Until the next poll is worth it: a commit here, a hint from elsewhere, or the time is up.
+    /// Until the next poll is worth it: a commit here, a hint from elsewhere, a first watch, or the time is up. While
+    /// nobody watches, commits and hints are no reason.
     async fn wait(&mut self, began: Instant, committed: &mut watch::Receiver<u64>) {
         sleep_until(began + MIN_POLL_GAP).await;
-        let longest = if self.hints.borrow().are_heard { SAFETY_POLL } else { POLL_ONLY };
+        let is_watched = self.hub.watches() > 0;
+        let may_rest = self.hints.borrow().are_heard || !is_watched;
+        let longest = if may_rest { SAFETY_POLL } else { POLL_ONLY };
         tokio::select! {
-            Ok(()) = committed.changed() => {}
-            Ok(()) = self.hints.changed() => {}
+            Ok(()) = committed.changed(), if is_watched => {}
+            Ok(()) = self.hints.changed(), if is_watched => {}
+            () = self.hub.first_watch() => {}
             () = sleep_until(began + longest) => {}
         }
     }

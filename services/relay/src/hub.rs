@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{AccountId, Unit};
 use store::tail::OutboxRow;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::event::{Batch, Event};
@@ -43,6 +44,8 @@ pub(crate) struct Hub {
     hasher: RandomState,
     next_stream: AtomicU64,
     watches: AtomicUsize,
+    /// The first watch came.
+    watched: Notify,
     queued_bytes: Arc<AtomicUsize>,
 }
 
@@ -53,6 +56,7 @@ impl Hub {
             hasher: RandomState::new(),
             next_stream: AtomicU64::new(0),
             watches: AtomicUsize::new(0),
+            watched: Notify::new(),
             queued_bytes: Arc::default(),
         }
     }
@@ -65,6 +69,11 @@ impl Hub {
     /// Watched (stream, balance) pairs.
     pub(crate) fn watches(&self) -> usize {
         self.watches.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a watch comes where there was none; also when that was since the last wait.
+    pub(crate) async fn first_watch(&self) {
+        self.watched.notified().await;
     }
 
     /// Begins to queue the changes of these balances. What a poll that begins after this returns finds is
@@ -81,7 +90,9 @@ impl Hub {
             self.shard(&name).entry(name.clone()).or_default().insert(stream, watcher);
             names.push(name);
         }
-        self.watches.fetch_add(names.len(), Ordering::Relaxed);
+        if self.watches.fetch_add(names.len(), Ordering::Relaxed) == 0 {
+            self.watched.notify_one();
+        }
         Watch { hub: Arc::clone(self), stream, names, mailbox }
     }
 

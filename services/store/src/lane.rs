@@ -1,6 +1,6 @@
 //! Lanes: how requests of many callers become batches.
 //!
-//! A request goes to the lane that its account hashes to. A free lane takes everything that is queued, up to
+//! A request goes to the lane that its account hashes to (`queue.rs`). A free lane takes everything that is queued, up to
 //! [`MAX_BATCH`] requests and [`MAX_BATCH_BYTES`], and runs it as one batch: no artificial delay, an idle
 //! service commits a batch of one at once, and a hot account gets faster with load. An account that somebody
 //! else has locked leaves its lane and is served by a task of its own (`detour.rs`), so that strangers do not
@@ -9,6 +9,7 @@
 mod detour;
 mod execute;
 mod job;
+mod queue;
 mod sequence;
 pub(crate) mod traced;
 
@@ -29,6 +30,7 @@ use crate::error::ApplyError;
 use crate::measure::Measures;
 use crate::request::{Answer, Request};
 use job::{Job, Progress};
+use queue::{Class, Entrance, Exit};
 use sequence::Sequence;
 
 /// Most requests of one batch: the transaction stays short, and a failed one is cheap to split.
@@ -55,7 +57,7 @@ pub(crate) struct Shared {
 
 /// The lanes of a process.
 pub(crate) struct Lanes {
-    senders: Vec<mpsc::Sender<Job>>,
+    entrances: Vec<Entrance<Job>>,
     hasher: RandomState,
     stop: CancellationToken,
     shared: Arc<Shared>,
@@ -67,22 +69,20 @@ impl Lanes {
         let shared = Arc::new(shared);
         let stop = CancellationToken::new();
         let lane = |_| {
-            let (sender, receiver) = mpsc::channel(MAX_QUEUE);
-            shared.tasks.spawn(run(receiver, Arc::clone(&shared), stop.clone()));
-            sender
+            let (entrance, exit) = queue::queue();
+            shared.tasks.spawn(run(exit, Arc::clone(&shared), stop.clone()));
+            entrance
         };
-        let senders = (0..count.max(1)).map(lane).collect();
-        Self { senders, hasher: RandomState::new(), stop, shared }
+        let entrances = (0..count.max(1)).map(lane).collect();
+        Self { entrances, hasher: RandomState::new(), stop, shared }
     }
 
     /// Queues a request and waits for its answer, at most until `deadline`.
     pub(crate) async fn submit(&self, request: Request, deadline: Instant) -> Result<Answer, ApplyError> {
-        let sender = self.lane(&request)?;
+        let entrance = self.lane(&request)?;
+        let class = if matches!(request, Request::Stripe(_)) { Class::Payment } else { Class::Other };
         let (job, answer) = queued(request, deadline);
-        sender.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ApplyError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => ApplyError::Stopping,
-        })?;
+        entrance.push(class, job)?;
         answer.wait(deadline).await
     }
 
@@ -107,32 +107,29 @@ impl Lanes {
 
     fn queue_in_order(&self, requests: Vec<Request>, deadline: Instant) -> Result<Vec<Awaited>, ApplyError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
-        let places = self.lane(first)?.try_reserve_many(requests.len()).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(()) => ApplyError::Overloaded,
-            mpsc::error::TrySendError::Closed(()) => ApplyError::Stopping,
-        })?;
+        let places = self.lane(first)?.reserve(requests.len())?;
         let sequence = Arc::new(Sequence::default());
-        let queue = |(place, request): (mpsc::Permit<'_, Job>, Request)| {
+        let enter = |(place, request): (mpsc::Permit<'_, Job>, Request)| {
             let (job, answer) = queued(request, deadline);
             place.send(job.within(&sequence));
             answer
         };
-        Ok(places.zip(requests).map(queue).collect())
+        Ok(places.zip(requests).map(enter).collect())
     }
 
     /// The lane of a request's account.
-    fn lane(&self, request: &Request) -> Result<&mpsc::Sender<Job>, ApplyError> {
+    fn lane(&self, request: &Request) -> Result<&Entrance<Job>, ApplyError> {
         if self.stop.is_cancelled() {
             return Err(ApplyError::Stopping);
         }
         let hash = usize::try_from(self.hasher.hash_one(request.account()) >> 33).unwrap_or(0);
-        self.senders.get(hash % self.senders.len()).ok_or(ApplyError::Internal)
+        self.entrances.get(hash % self.entrances.len()).ok_or(ApplyError::Internal)
     }
 
     /// Requests that wait in the lanes, and on detours.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        let taken = |sender: &mpsc::Sender<Job>| sender.max_capacity().saturating_sub(sender.capacity());
-        (self.senders.iter().map(taken).sum(), detour::waiting_jobs(&self.shared))
+        let waiting = self.entrances.iter().map(Entrance::len).sum();
+        (waiting, detour::waiting_jobs(&self.shared))
     }
 
     /// What is counted.
@@ -178,20 +175,20 @@ impl Awaited {
 }
 
 /// One lane: a batch at a time, until it is stopped and empty.
-async fn run(mut receiver: mpsc::Receiver<Job>, shared: Arc<Shared>, stop: CancellationToken) {
+async fn run(mut exit: Exit<Job>, shared: Arc<Shared>, stop: CancellationToken) {
     let mut queued: Vec<Job> = Vec::with_capacity(MAX_BATCH);
+    let mut stopping = false;
     loop {
-        if queued.is_empty() {
-            let received = tokio::select! {
-                received = receiver.recv_many(&mut queued, MAX_BATCH) => received,
-                () = stop.cancelled(), if !receiver.is_closed() => {
-                    receiver.close();
-                    continue;
-                }
-            };
-            if received == 0 {
-                return;
+        tokio::select! {
+            () = exit.take(&mut queued) => {}
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                exit.close();
+                continue;
             }
+        }
+        if queued.is_empty() {
+            return;
         }
         let rest = queued.split_off(batch_length(&queued));
         let batch = std::mem::replace(&mut queued, rest);
