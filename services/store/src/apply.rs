@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | 1 begin | 1 | READ COMMITTED: every statement below sees what was committed before it began |
 //! | 2 lock (`lock.rs`) | 1, +1 when one is not there, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
-//! | 3 read (`load.rs`) | 3, +2 with replays, +4 with Stripe events, +1 a further page of lots | keys with their answers, lots, balances |
+//! | 3 read (`load.rs`) | 1, +1 where something is due one day, +3 with replays, +4 with Stripe events, +1 a further page of lots | keys with their answers, lots, balances |
 //! | 4 decide (`decision.rs`) | 0 | pure rules, request by request, in order of arrival |
 //! | 5 write (`write.rs`) | 1, +1 each for new balances, new lots, metadata; +3 with Stripe events | set-based: journal, keys, outbox, balances and lots in one statement |
 //! | 6 commit | 1 | nothing is answered before it, not even a refusal |

@@ -5,17 +5,16 @@ mod balances;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use domain::{AccountId, Action, Balance, Figures, Lot, OperationId, Timestamp, Unit};
+use domain::{AccountId, Action, Balance, Lot, OperationId, Unit};
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use time::OffsetDateTime;
 
 use super::lock::{Account, Locked};
 use super::{BalanceKey, Item, State, Stored, Wait, stripe};
 use crate::error::StoreError;
 use crate::journal;
 use crate::request::Request;
-use crate::row::{LotRow, from_time, to_hash, to_time};
+use crate::row::LotRow;
 
 /// Reads everything for the requests whose accounts are locked.
 pub(super) async fn state_in_tx(
