@@ -41,7 +41,8 @@ pub const MAX_BOOKMARK_INTERVAL: Duration = Duration::from_secs(3600);
 /// poll up for some 100 ms; two seconds are no hiccup.
 pub const STALE_AFTER: Duration = Duration::from_secs(2);
 
-/// Longest time between two polls while hints of other replicas are heard: what a lost hint may cost.
+/// Longest time between two polls while hints of other replicas are heard, and while nobody watches: what a lost hint
+/// may cost.
 pub const SAFETY_POLL: Duration = Duration::from_millis(25);
 /// Longest time between two polls without hints.
 pub const POLL_ONLY: Duration = Duration::from_millis(5);

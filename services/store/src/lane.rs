@@ -1,6 +1,6 @@
 //! Lanes: how requests of many callers become batches.
 //!
-//! A request goes to the lane that its account hashes to (`queue.rs`). A free lane takes everything that is queued, up to
+//! A request goes to the lane that its account hashes to (`queue.rs`). A free lane takes all that is queued, up to
 //! [`MAX_BATCH`] requests and [`MAX_BATCH_BYTES`], and runs it as one batch: no artificial delay, an idle
 //! service commits a batch of one at once, and a hot account gets faster with load. An account that somebody
 //! else has locked leaves its lane and is served by a task of its own (`detour.rs`), so that strangers do not
@@ -37,7 +37,8 @@ use sequence::Sequence;
 pub(crate) const MAX_BATCH: usize = 256;
 /// Most bytes of one batch, about: Stripe bodies travel with their requests.
 pub(crate) const MAX_BATCH_BYTES: usize = 1 << 20;
-/// Requests that may wait in one lane, and on all detours together. At 10,000 requests a second on two lanes: 200 ms of work.
+/// Requests that may wait in one lane, payments apart, and on all detours together. At 10,000 requests a second on two
+/// lanes: 200 ms of work.
 pub(crate) const MAX_QUEUE: usize = 1024;
 /// Accounts that may wait for foreign locks at once; each holds a connection while it waits.
 pub(crate) const MAX_DETOURS: usize = 8;

@@ -1,6 +1,8 @@
 //! Between rows and the values of the rules. Every conversion is checked: a row that means nothing is an
 //! error, never a guess.
 
+use std::fmt::{Display, Write};
+
 use domain::{AccountId, Change, Lot, OperationId, Priority, Timestamp, Unit};
 use domain::{AccountState, CostBasis, Entry, EntryHash, EntryKind, Figures, GrantId, GrantKind, Line};
 use sqlx::types::Uuid;
@@ -164,4 +166,16 @@ impl LotRow {
         };
         Ok((balance, lot))
     }
+}
+
+/// A PostgreSQL array as text: arrays of arrays cannot be unnested to different lengths, so a row's array travels so.
+pub(crate) fn array_literal<T: Display>(values: impl Iterator<Item = T>) -> String {
+    let mut text = String::from("{");
+    for (place, value) in values.enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{value}");
+    }
+    text.push('}');
+    text
 }

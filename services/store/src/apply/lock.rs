@@ -42,6 +42,15 @@ pub(crate) async fn accounts_in_tx(
     let found: BTreeSet<&str> = rows.iter().map(|row| row.account_id.as_str()).collect();
     let others: Vec<String> = ids.into_iter().filter(|id| !found.contains(id.as_str())).collect();
     let mut missing = if others.is_empty() { Vec::new() } else { missing_in_tx(tx, &others).await? };
+    if wait == Wait::Block {
+        // Made by somebody between the two statements. Who waits must not be told that it is busy: its requests would
+        // be queued again behind later ones.
+        let is_made = |id: &String| missing.iter().all(|row| row.account_id != *id);
+        let made: Vec<String> = others.into_iter().filter(is_made).collect();
+        if !made.is_empty() {
+            rows.extend(lock_in_tx(tx, &made, wait).await?);
+        }
+    }
     let create: Vec<String> = missing
         .extract_if(.., |row| creating.iter().any(|id| id.as_str() == row.account_id))
         .map(|row| row.account_id)

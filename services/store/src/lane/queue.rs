@@ -1,5 +1,6 @@
 //! The queue in front of a lane. Payments have places of their own and go first: a customer who has paid must not wait
-//! behind a thousand spends, and Stripe gives up on a webhook that takes too long. They are few, so they starve nobody.
+//! behind a thousand spends, and Stripe gives up on a webhook that takes too long. They take at most half
+//! of a batch, so they starve nobody.
 //!
 //! Promises: requests of one kind keep their order; nothing is lost when the queue is closed.
 

@@ -16,7 +16,8 @@ use crate::error::StoreError;
 pub const CHANNEL: &str = "tallystick_outbox";
 
 /// The server process that sends this replica's hints, which its own listener leaves out: what they announce was
-/// polled right after the commit. Clones share it; none is known at first.
+/// polled right after the commit. Clones share it; none is known at first. Should another replica's server process ever
+/// have the same number, its hints wait for the safety poll.
 #[derive(Debug, Clone, Default)]
 pub struct OwnHints(Arc<AtomicU32>);
 

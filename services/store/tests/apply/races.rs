@@ -83,6 +83,31 @@ async fn lock_then_read_of_an_account_that_both_make() {
     book.verify("user_1").await;
 }
 
+/// The lock statement waits for one account; its snapshot does not have the other, which is made meanwhile.
+#[tokio::test]
+async fn an_account_that_is_made_while_another_is_waited_for_is_locked_too() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "g", 100)).await.unwrap();
+    let mut one = PgConnection::connect(book.database.url()).await.unwrap();
+    let mut open = one.begin().await.unwrap();
+    let first = item(spend("user_1", "a", 1));
+    run_batch(&mut open, &[&first], Wait::Block, encode, true, &Measures::default()).await.unwrap();
+    let url = book.database.url().to_owned();
+    let later = tokio::spawn(async move {
+        let mut two = PgConnection::connect(&url).await.unwrap();
+        let items = [item(spend("user_1", "b", 1)), item(spend("user_2", "c", 3))];
+        let items: Vec<&Item> = items.iter().collect();
+        run_batch(&mut two, &items, Wait::Block, encode, true, &Measures::default()).await.unwrap()
+    });
+    blocked(book.pool(), 1).await;
+    book.apply(grant("user_2", "g", 5)).await.unwrap();
+    open.commit().await.unwrap();
+    let left_over: Vec<i64> =
+        later.await.unwrap().into_iter().map(|outcome| left(decided(outcome))).collect();
+    assert_eq!(left_over, [98, 2]);
+    book.verify("user_2").await;
+}
+
 #[tokio::test]
 async fn lock_then_read_natural_keys_one_session_grants_to_one_account() {
     let book = Book::new().await;

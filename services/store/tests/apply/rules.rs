@@ -5,6 +5,28 @@ use store::{ApplyError, Request};
 
 use crate::book::*;
 
+/// Lots that expire, more than one page of them, the soonest last in burn order: it is not loaded, and is next all the
+/// same. `verify` compares `next_due_at` with the lots.
+#[tokio::test]
+async fn the_next_due_time_is_that_of_a_lot_that_was_not_loaded() {
+    let book = Book::new().await;
+    for n in 0..40 {
+        let last = n == 39;
+        let expiry = domain::Expiry::AfterSeconds(if last { 60 } else { 3600 + n });
+        let priority = domain::Priority::try_new(if last { 100 } else { 10 }).unwrap();
+        let lot = domain::Grant { expiry, priority, ..a_grant(10) };
+        book.apply(command("user_1", &format!("g{n}"), domain::Action::Grant(lot))).await.unwrap();
+    }
+    assert_eq!(left(book.apply(spend("user_1", "one", 1)).await), 399);
+    book.verify("user_1").await;
+    // 39 lots are used up; the last one stays.
+    assert_eq!(left(book.apply(spend("user_1", "most", 389)).await), 10);
+    book.verify("user_1").await;
+    book.age_lots("expires_at").await;
+    assert_eq!(left(book.apply(grant("user_1", "after", 1)).await), 1);
+    book.verify("user_1").await;
+}
+
 #[tokio::test]
 async fn a_spend_burns_promotions_before_purchases_and_the_sooner_expiry_first() {
     let book = Book::new().await;

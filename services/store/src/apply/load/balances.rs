@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use domain::{AccountId, Balance, Figures, Lot, Timestamp, Unit};
 use sqlx::PgConnection;
-use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
 use crate::apply::BalanceKey;
 use crate::error::StoreError;
-use crate::row::{LotRow, from_time, to_hash, to_time};
+use crate::row::{LotRow, array_literal, from_time, to_hash, to_time};
 
 /// Lots of one balance that the first read takes in burn order; most batches burn from one or two.
 const FIRST_PAGE: i64 = 32;
@@ -37,7 +36,7 @@ pub(super) async fn read_in_tx(
     let mut read = first_in_tx(tx, keys, demands, now).await?;
     further_lots_in_tx(tx, &mut read.balances, demands, now).await?;
     read.balances.values_mut().for_each(|balance| balance.lots.sort_unstable_by_key(Lot::burn_key));
-    unloaded_in_tx(tx, &mut read.balances).await?;
+    unloaded_in_tx(tx, &mut read.balances, now).await?;
     Ok(read)
 }
 
@@ -234,30 +233,47 @@ async fn lot_page_in_tx(
     rows.into_iter().map(LotRow::into_lot).collect()
 }
 
-/// The next due time of the lots that were not loaded, for balances that have any due time.
+/// The next due time of the lots that were not loaded. Asked for balances alone that have a due time and more open lots
+/// than were loaded; of those the loaded ones are few beside the index entries that a scan would pass otherwise.
 async fn unloaded_in_tx(
     tx: &mut PgConnection,
     balances: &mut BTreeMap<BalanceKey, Balance>,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
-    let expecting = || balances.values().filter(|balance| balance.unloaded_due_at.is_some());
-    if expecting().next().is_none() {
-        return Ok(());
+    for balance in balances.values_mut() {
+        if usize::try_from(balance.open_lots).is_ok_and(|open| open <= balance.lots.len()) {
+            balance.unloaded_due_at = None;
+        }
     }
+    let expecting = || balances.values().filter(|balance| balance.unloaded_due_at.is_some());
     let keys: Vec<BalanceKey> =
         expecting().map(|balance| (balance.account.clone(), balance.unit.clone())).collect();
-    let loaded: Vec<Uuid> =
-        expecting().flat_map(|balance| &balance.lots).map(|lot| lot.grant_id.uuid()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let loaded = expecting().map(|balance| {
+        // What is due now was loaded, and the scan begins after it.
+        let later = balance.lots.iter().filter(|lot| lot.due_at().is_some_and(|at| at > now));
+        array_literal(later.map(|lot| lot.grant_id.uuid()))
+    });
+    let loaded: Vec<String> = loaded.collect();
     let (accounts, units) = columns(keys.iter());
     let rows = sqlx::query!(
         r#"select wanted.account_id as "account_id!", wanted.unit as "unit!",
                   (select g.due_at from grants g
                    where g.account_id = wanted.account_id and g.unit = wanted.unit and g.closed_at is null
-                     and g.due_at is not null and g.grant_id <> all($3)
+                     and g.due_at > $4 and g.grant_id <> all(wanted.loaded)
                    order by g.due_at limit 1) as "due_at: OffsetDateTime"
-           from unnest($1::text[], $2::text[]) as wanted(account_id, unit)"#,
+           from (
+               select account_id, unit, loaded::uuid[] as loaded
+               from unnest($1::text[], $2::text[], $3::text[]) as texts(account_id, unit, loaded)
+               -- So that the text is read once a balance, not once a lot.
+               offset 0
+           ) as wanted"#,
         &accounts,
         &units,
-        &loaded
+        &loaded,
+        to_time(now)?
     )
     .fetch_all(tx)
     .await

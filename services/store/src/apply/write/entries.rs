@@ -1,7 +1,5 @@
 //! Entries of a batch as columns for `change.rs`, each with what its rows in `operations` and `outbox` need.
 
-use std::fmt::Write;
-
 use domain::Entry;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
@@ -9,7 +7,7 @@ use time::OffsetDateTime;
 use crate::apply::EncodeEvent;
 use crate::apply::decision::{Decisions, Keyed};
 use crate::error::StoreError;
-use crate::row::to_time;
+use crate::row::{array_literal, to_time};
 
 /// Entries, column by column, in the order of the journal.
 #[derive(Debug, Default)]
@@ -95,15 +93,4 @@ impl EntryColumns {
         self.events.push(event);
         Ok(())
     }
-}
-
-fn array_literal<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
-    let mut text = String::from("{");
-    for (place, value) in values.enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{comma}{value}");
-    }
-    text.push('}');
-    text
 }
