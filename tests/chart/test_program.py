@@ -79,6 +79,10 @@ class Program(unittest.TestCase):
                                  "real money, verifies signatures itself; 8 lanes, 32 read connections",
             ("full", "edge"): "role edge: credits role at credits-prod-credits.prod.svc:7070, with an API key",
         }
+        # A line for the role, and one for where traces go: the full sample names a collector.
+        traces = {"full": "traces: as tallystick, share 1"}
+        expected = {(sample, role): f"{line}\n{traces.get(sample, 'traces: none')}"
+                    for (sample, role), line in expected.items()}
         said = {}
         for sample in rendered.SAMPLES:
             for component, pod in rendered.pods(sample):
