@@ -86,8 +86,10 @@ async fn stored_in_tx(
         r#"select o.account_id, o.idempotency_key, o.operation_id, o.unit, o.rule_version, o.fingerprint,
                   o.first_version, o.entry_count
            from unnest($1::text[], $2::text[]) as wanted(account_id, idempotency_key)
-           join operations o on o.account_id = wanted.account_id
-                            and o.idempotency_key = wanted.idempotency_key"#,
+           cross join lateral (
+               select * from operations
+               where account_id = wanted.account_id and idempotency_key = wanted.idempotency_key limit 1
+           ) as o"#,
         &accounts,
         &keys
     )

@@ -41,6 +41,10 @@ pub(super) async fn read_in_tx(
 }
 
 /// One row per lot, or per balance without lots; one row at least, for the keys.
+///
+/// `limit 1` keeps the planner from turning a join round: to it a table that was empty when it was analysed has one
+/// row, and a plan that begins there reads the whole table for every batch, however large it has become (measured: 966
+/// spends a second where 4,829 are done otherwise).
 async fn first_in_tx(
     tx: &mut PgConnection,
     keys: &BTreeSet<(AccountId, String)>,
@@ -53,8 +57,11 @@ async fn first_in_tx(
     let rows = sqlx::query!(
         r#"select exists (
                       select from unnest($1::text[], $2::text[]) as wanted(account_id, idempotency_key)
-                      join operations o on o.account_id = wanted.account_id
-                                       and o.idempotency_key = wanted.idempotency_key
+                      cross join lateral (
+                          select from operations o
+                          where o.account_id = wanted.account_id and o.idempotency_key = wanted.idempotency_key
+                          limit 1
+                      ) as stored
                   ) as "has_stored_keys!",
                   found.account_id as "account_id?", found.unit as "unit?", found.available as "available?",
                   found.held as "held?", found.scheduled as "scheduled?", found.debt as "debt?",
@@ -69,7 +76,10 @@ async fn first_in_tx(
            from (select) as once
            left join (
                select b.* from unnest($3::text[], $4::text[]) as wanted(account_id, unit)
-               join balances b on b.account_id = wanted.account_id and b.unit = wanted.unit
+               cross join lateral (
+                   select * from balances
+                   where account_id = wanted.account_id and unit = wanted.unit limit 1
+               ) as b
            ) as found on true
            left join lateral (
                (select * from grants
