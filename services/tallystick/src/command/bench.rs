@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::process::Stop;
 
 mod accounts;
+mod calls;
 mod cpu;
 mod drive;
 mod fund;
@@ -64,8 +65,8 @@ impl Bench {
     /// Whether its user is a program.
     pub(crate) fn wants_json(&self) -> bool {
         match self {
-            Self::Spend(args) => args.client.json,
-            Self::Grant(args) => args.client.json,
+            Self::Spend(args) => args.calls.client.json,
+            Self::Grant(args) => args.calls.client.json,
             Self::Watch(args) => args.client.json,
             Self::Webhook(args) => args.json,
         }
