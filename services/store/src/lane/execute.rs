@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use tracing::Instrument;
 
 use super::job::Job;
@@ -34,7 +36,11 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
     let mut pause = MIN_PAUSE;
     let mut lock_tries = 0;
     loop {
-        let (running, late): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::start);
+        jobs.iter().for_each(Job::connect);
+        let acquired = acquire(shared).await;
+        // Without a connection nobody starts: a caller whose time is up is told that nothing was written.
+        let starts = if acquired.is_ok() { Job::start } else { Job::waits_on };
+        let (running, late): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(starts);
         late.into_iter().for_each(Job::expire);
         jobs = running;
         if jobs.is_empty() {
@@ -43,8 +49,14 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
         jobs.iter_mut()
             .filter_map(Job::waited)
             .for_each(|wait| shared.measures.queue_wait.observe(wait.as_secs_f64()));
-        let span = traced::batch_span(&mut jobs);
-        let error = match attempt(shared, &jobs, wait).instrument(span).await {
+        let tried = match acquired {
+            Ok(connection) => {
+                let span = traced::batch_span(&mut jobs);
+                attempt(shared, connection, &jobs, wait).instrument(span).await
+            }
+            Err(source) => Err(BatchError { source, commit_tried: false }),
+        };
+        let error = match tried {
             Ok(outcomes) => return deliver(shared, jobs, outcomes),
             Err(error) => error,
         };
@@ -77,11 +89,18 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
     }
 }
 
-/// One try on one connection. A connection whose try failed is closed: what is left in it is unknown.
-async fn attempt(shared: &Shared, jobs: &[Job], wait: Wait) -> Result<Vec<Outcome>, BatchError> {
+async fn acquire(shared: &Shared) -> Result<PoolConnection<Postgres>, StoreError> {
     let acquired = shared.measures.phase(Phase::Acquire, shared.pool.acquire()).await;
-    let acquired = acquired.map_err(StoreError::during("acquire a connection"));
-    let mut connection = acquired.map_err(|source| BatchError { source, commit_tried: false })?;
+    acquired.map_err(StoreError::during("acquire a connection"))
+}
+
+/// One try on one connection. A connection whose try failed is closed: what is left in it is unknown.
+async fn attempt(
+    shared: &Shared,
+    mut connection: PoolConnection<Postgres>,
+    jobs: &[Job],
+    wait: Wait,
+) -> Result<Vec<Outcome>, BatchError> {
     let items: Vec<&Item> = jobs.iter().map(|job| &job.item).collect();
     let (encode, sandbox) = (shared.encode, shared.new_accounts_are_sandbox);
     let batch = run_batch(&mut connection, &items, wait, encode, sandbox, &shared.measures);

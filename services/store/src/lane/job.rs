@@ -15,6 +15,7 @@ use crate::request::Answer;
 
 const WAITING: u8 = 0;
 const CONTENDED: u8 = 1;
+/// Its last try failed for certain, or there is no connection for its first.
 const FAILED: u8 = 2;
 const RUNNING: u8 = 3;
 const GIVEN_UP: u8 = 4;
@@ -33,6 +34,11 @@ impl Progress {
             CONTENDED => ApplyError::Contended,
             _ => ApplyError::OutcomeUnknown,
         }
+    }
+
+    /// A connection is sought for its batch. Until there is one nothing can be written, however long it takes.
+    fn connect(&self) {
+        let _ = self.0.compare_exchange(WAITING, FAILED, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// A batch takes the request. `false` when its caller has given up.
@@ -79,13 +85,27 @@ impl Job {
         Self { sequence: Some(Arc::clone(sequence)), ..self }
     }
 
+    /// A connection is sought for its batch.
+    pub(crate) fn connect(&self) {
+        self.progress.connect();
+    }
+
     /// Whether a batch may take the request: its caller is there, its time is not up, and those before it in its
     /// sequence did not fall out. To be asked in the order of the requests.
     pub(crate) fn start(&self) -> bool {
+        self.goes_on(Progress::start)
+    }
+
+    /// As [`Job::start`], when there is no connection and the request shall wait on.
+    pub(crate) fn waits_on(&self) -> bool {
+        self.goes_on(|_| true)
+    }
+
+    fn goes_on(&self, start: impl FnOnce(&Progress) -> bool) -> bool {
         if self.cut().is_some() {
             return false;
         }
-        let starts = !self.reply.is_closed() && Instant::now() < self.deadline && self.progress.start();
+        let starts = !self.reply.is_closed() && Instant::now() < self.deadline && start(&self.progress);
         if !starts {
             // At once: the next one of the sequence is asked before this one is ended.
             self.end_sequence(&ApplyError::DeadlinePassed);
