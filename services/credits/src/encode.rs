@@ -17,6 +17,7 @@ pub(crate) fn proto_entry(entry: &Entry) -> v1::Entry {
         available_delta: line.available,
         held_delta: line.held,
         scheduled_delta: line.scheduled,
+        reclaimed: 0,
     };
     v1::Entry {
         account_id: entry.account.to_string(),
@@ -45,6 +46,7 @@ pub(crate) fn proto_entry(entry: &Entry) -> v1::Entry {
         traceparent: entry.traceparent.clone().unwrap_or_default(),
         metadata_digest: entry.metadata_digest.map(|digest| digest.to_vec().into()).unwrap_or_default(),
         entry_hash: entry.hash.0.to_vec().into(),
+        ..v1::Entry::default()
     }
 }
 

@@ -18,7 +18,7 @@ const BUCKETS_S: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 
 /// The RPCs, and last what stands for every name that is none: callers choose names, and each would be a series.
-const RPCS: [&str; 11] = [
+const RPCS: [&str; 26] = [
     "GrantCredits",
     "SpendCredits",
     "ApplyBatch",
@@ -29,6 +29,21 @@ const RPCS: [&str; 11] = [
     "ListUnits",
     "WatchCredits",
     "ApplyStripeEvent",
+    "HoldCredits",
+    "CaptureHold",
+    "ExtendHold",
+    "ReleaseHold",
+    "ReverseSpend",
+    "RevokeGrant",
+    "AdjustCredits",
+    "ListHolds",
+    "ExplainBalance",
+    "QuoteSpend",
+    "ExportEntries",
+    "GetAccount",
+    "UpdateAccount",
+    "EraseAccountData",
+    "SetTestClock",
     "other",
 ];
 

@@ -33,6 +33,9 @@ use crate::server::UnixClock;
 use crate::streams::Streams;
 use crate::units::UnitPolicy;
 
+/// Of the RPCs that are declared, and follow with the rules behind them.
+const NOT_SERVED: &str = "not served yet";
+
 /// What is known about Stripe's webhooks.
 pub(crate) struct Webhooks {
     pub(crate) catalogue: Arc<Catalogue>,
@@ -153,6 +156,83 @@ impl CreditService for CreditRpc {
         request: Request<v1::WatchCreditsRequest>,
     ) -> Result<Response<Self::WatchCreditsStream>, Status> {
         Ok(Response::new(self.watch(request).await?))
+    }
+
+    async fn hold_credits(
+        &self,
+        _request: Request<v1::HoldCreditsRequest>,
+    ) -> Result<Response<v1::HoldCreditsResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn capture_hold(
+        &self,
+        _request: Request<v1::CaptureHoldRequest>,
+    ) -> Result<Response<v1::CaptureHoldResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn extend_hold(
+        &self,
+        _request: Request<v1::ExtendHoldRequest>,
+    ) -> Result<Response<v1::ExtendHoldResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn release_hold(
+        &self,
+        _request: Request<v1::ReleaseHoldRequest>,
+    ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn reverse_spend(
+        &self,
+        _request: Request<v1::ReverseSpendRequest>,
+    ) -> Result<Response<v1::ReverseSpendResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn revoke_grant(
+        &self,
+        _request: Request<v1::RevokeGrantRequest>,
+    ) -> Result<Response<v1::RevokeGrantResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn adjust_credits(
+        &self,
+        _request: Request<v1::AdjustCreditsRequest>,
+    ) -> Result<Response<v1::AdjustCreditsResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn list_holds(
+        &self,
+        _request: Request<v1::ListHoldsRequest>,
+    ) -> Result<Response<v1::ListHoldsResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn explain_balance(
+        &self,
+        _request: Request<v1::ExplainBalanceRequest>,
+    ) -> Result<Response<v1::ExplainBalanceResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn quote_spend(
+        &self,
+        _request: Request<v1::QuoteSpendRequest>,
+    ) -> Result<Response<v1::QuoteSpendResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
+    }
+
+    async fn export_entries(
+        &self,
+        _request: Request<v1::ExportEntriesRequest>,
+    ) -> Result<Response<v1::ExportEntriesResponse>, Status> {
+        Err(Status::unimplemented(NOT_SERVED))
     }
 
     async fn apply_stripe_event(

@@ -77,7 +77,8 @@ impl CreditRpc {
                 caller.require_scope(Scope::Spend)?;
                 spend_command(spend, caller)?
             }
-            None => {
+            // The others follow with the rules behind them.
+            Some(_) | None => {
                 let mut fields = Fields::default();
                 fields.violate("command", Problem::Rule("must be a command that this version knows"));
                 return fields.finish(|| None);

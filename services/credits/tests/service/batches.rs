@@ -22,15 +22,19 @@ pub(crate) fn commands(commands: Vec<v1::Command>) -> v1::ApplyBatchRequest {
 }
 
 pub(crate) fn outcome(result: &v1::CommandResult) -> String {
-    match result.result.as_ref().unwrap() {
-        Outcome::Grant(grant) => {
-            format!("grant {} v{}", grant.replayed, grant.balance.as_ref().unwrap().version)
-        }
-        Outcome::Spend(spend) => {
-            format!("spend {} v{}", spend.replayed, spend.balance.as_ref().unwrap().version)
-        }
-        Outcome::Error(error) => error.reason.clone(),
-    }
+    let (name, replayed, balance) = match result.result.as_ref().unwrap() {
+        Outcome::Grant(done) => ("grant", done.replayed, &done.balance),
+        Outcome::Spend(done) => ("spend", done.replayed, &done.balance),
+        Outcome::Hold(done) => ("hold", done.replayed, &done.balance),
+        Outcome::Capture(done) => ("capture", done.replayed, &done.balance),
+        Outcome::Extend(done) => ("extend", done.replayed, &done.balance),
+        Outcome::Release(done) => ("release", done.replayed, &done.balance),
+        Outcome::Reverse(done) => ("reverse", done.replayed, &done.balance),
+        Outcome::Revoke(done) => ("revoke", done.replayed, &done.balance),
+        Outcome::Adjust(done) => ("adjust", done.replayed, &done.balance),
+        Outcome::Error(error) => return error.reason.clone(),
+    };
+    format!("{name} {replayed} v{}", balance.as_ref().unwrap().version)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,7 @@ pub(crate) async fn run(args: BalanceArgs) -> Result<(), Error> {
         account_id: args.account,
         unit: args.unit,
         min_version: args.min_version,
+        at: None,
     });
     let answer = client.service.get_balance(request).await.map_err(CallError::refused(&args.client.addr))?;
     let answer = answer.into_inner();

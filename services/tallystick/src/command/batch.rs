@@ -180,6 +180,13 @@ impl Tally {
         let replayed = match &result.result {
             Some(Outcome::Grant(grant)) => grant.replayed,
             Some(Outcome::Spend(spend)) => spend.replayed,
+            Some(Outcome::Hold(hold)) => hold.replayed,
+            Some(Outcome::Capture(capture)) => capture.replayed,
+            Some(Outcome::Extend(extension)) => extension.replayed,
+            Some(Outcome::Release(release)) => release.replayed,
+            Some(Outcome::Reverse(reversal)) => reversal.replayed,
+            Some(Outcome::Revoke(revocation)) => revocation.replayed,
+            Some(Outcome::Adjust(adjustment)) => adjustment.replayed,
             Some(Outcome::Error(_)) | None => {
                 self.failed += 1;
                 return;

@@ -126,6 +126,7 @@ fn query(args: &HistoryArgs, left: u64) -> ListEntriesRequest {
         recorded_until: args.until.map(span::timestamp),
         reference: args.reference.clone(),
         grant_id: args.grant.clone(),
+        hold_id: String::new(),
     }
 }
 

@@ -77,9 +77,17 @@ fn given(accounts: &Accounts, index: u64, result: &CommandResult) -> Result<u64,
                  need none: --skip-funding; other accounts: --account-prefix",
             ),
         }),
-        Some(Outcome::Spend(_)) | None => {
-            Err(Error::bench(format!("account {}: the service gave no answer", accounts.name(index))))
-        }
+        Some(
+            Outcome::Spend(_)
+            | Outcome::Hold(_)
+            | Outcome::Capture(_)
+            | Outcome::Extend(_)
+            | Outcome::Release(_)
+            | Outcome::Reverse(_)
+            | Outcome::Revoke(_)
+            | Outcome::Adjust(_),
+        )
+        | None => Err(Error::bench(format!("account {}: the service gave no answer", accounts.name(index)))),
     }
 }
 
