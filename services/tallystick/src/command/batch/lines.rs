@@ -107,7 +107,7 @@ mod tests {
         let cases: [(&[u8], &str); 5] = [
             (b"\n{\"spend\":", "line 2 is no command: EOF"),
             (b"{}", "line 1 names no command"),
-            (b"{\"hold\":{}}", "line 1 is no command: "),
+            (b"{\"budget\":{}}", "line 1 is no command: "),
             (b"\xff", "line 1 is not UTF-8"),
             (&long, "line 2 is longer than 65536 bytes"),
         ];
