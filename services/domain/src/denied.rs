@@ -1,5 +1,8 @@
 //! Why a command is refused. Closed: a new refusal does not compile until it has a status and an example.
 
+use crate::hold::HoldState;
+use crate::id::{EntryRef, GrantId, HoldId};
+
 /// A refusal that depends on the state of the ledger. It wrote nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -32,5 +35,67 @@ pub enum Denied {
         limit: i64,
         /// Sum that the command would make.
         would_be: i64,
+    },
+    /// The hold has less left than is to be captured, and overage is not allowed.
+    HoldExceeded {
+        /// What the hold has left.
+        remaining: i64,
+        /// What was asked for.
+        required: i64,
+    },
+    /// The hold's time ended.
+    HoldExpired {
+        /// Which.
+        hold_id: HoldId,
+        /// When, in microseconds since 1970.
+        expired_at_us: i64,
+    },
+    /// The hold was captured or released.
+    HoldClosed {
+        /// Which.
+        hold_id: HoldId,
+        /// Captured or released.
+        state: HoldState,
+    },
+    /// The hold would live longer than holds may.
+    HoldLifetimeExceeded {
+        /// Which.
+        hold_id: HoldId,
+        /// Its latest end, in microseconds since 1970.
+        latest_us: i64,
+    },
+    /// The balance has as many open holds as it may have.
+    TooManyOpenHolds {
+        /// Open holds allowed.
+        limit: i64,
+    },
+    /// Less is left to give back of the entry than the command gives back.
+    ReversalExceeded {
+        /// What is left to give back.
+        reversible: i64,
+        /// What was asked for; 1 when all was asked for and nothing is left.
+        required: i64,
+    },
+    /// More would be revoked than was granted.
+    RevocationOutOfRange {
+        /// What was granted.
+        granted: i64,
+        /// What should be revoked.
+        revoked: i64,
+    },
+    /// The balance has no such hold.
+    HoldNotFound {
+        /// Which.
+        hold_id: HoldId,
+    },
+    /// The balance has no such grant.
+    GrantNotFound {
+        /// Which.
+        grant_id: GrantId,
+    },
+    /// The balance has no such spend or capture.
+    EntryNotFound {
+        /// Which.
+        entry: EntryRef,
     },
 }

@@ -202,6 +202,49 @@ prefixed_id!(
     /// an operation makes at most one lot.
     GrantId, "gr_", "grant_id"
 );
+prefixed_id!(
+    /// One hold; `ho_` and 32 hexadecimal digits. It has the UUID of the operation that made it.
+    HoldId, "ho_", "hold_id"
+);
+
+/// How an entry is named within its balance: its version, and the first 8 bytes of its hash, which make a name of
+/// another balance useless here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryRef {
+    /// Version of the entry.
+    pub version: i64,
+    /// The first 8 bytes of its hash.
+    pub digits: [u8; 8],
+}
+
+impl EntryRef {
+    /// From the public id of an entry, `<unit>/<version>/<16 hexadecimal digits>`; the unit must be `unit`.
+    ///
+    /// # Errors
+    /// [`Invalid`] for `entry_id` when the text has another form or names another unit.
+    pub fn try_new(text: &str, unit: &Unit) -> Result<Self, Invalid> {
+        let rule = "must be an entry_id of this unit, <unit>/<version>/<16 hexadecimal digits>";
+        let parse = || {
+            let mut parts = text.split('/');
+            let (named, version, digits) = (parts.next()?, parts.next()?, parts.next()?);
+            let is_number = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+            if parts.next().is_some() || named != unit.as_str() || !is_number {
+                return None;
+            }
+            let mut bytes = [0; 8];
+            hex::decode_to_slice(digits, &mut bytes).ok()?;
+            let version = version.parse().ok().filter(|version| *version >= 1)?;
+            Some(Self { version, digits: bytes })
+        };
+        parse().ok_or(Invalid::new("entry_id", Problem::Rule(rule)))
+    }
+
+    /// The public id of the entry, in its unit.
+    #[must_use]
+    pub fn id(&self, unit: &Unit) -> String {
+        format!("{unit}/{}/{}", self.version, hex::encode(self.digits))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -231,5 +274,21 @@ mod tests {
         assert_eq!(id.to_string().parse::<GrantId>().unwrap(), id);
         assert!("op_00000000000000000000000000000007".parse::<GrantId>().is_err());
         assert!("gr_7".parse::<GrantId>().is_err());
+    }
+
+    #[test]
+    fn names_of_entries_survive_their_text_and_know_their_unit() {
+        let unit = Unit::try_new("credits").unwrap();
+        let name = EntryRef::try_new("credits/7/9f86d081884c7d65", &unit).unwrap();
+        assert_eq!((name.version, name.id(&unit).as_str()), (7, "credits/7/9f86d081884c7d65"));
+        for bad in [
+            "",
+            "credits/7",
+            "gems/7/9f86d081884c7d65",
+            "credits/0/9f86d081884c7d65",
+            "credits/+7/9f86d081884c7d65",
+        ] {
+            assert!(EntryRef::try_new(bad, &unit).is_err(), "{bad}");
+        }
     }
 }

@@ -2,29 +2,47 @@
 //!
 //! Pure: the same state, command and time always give the same answer. This crate knows no database, no
 //! network, no clock and no randomness; time and identifiers come in as parameters. Read `decide.rs` first:
-//! it is the flat list of guards that every command passes.
+//! it is the flat list of guards that every command passes; its folder has a file for each family of commands.
 
 mod balance;
 mod canonical;
 mod command;
 mod decide;
 mod denied;
+mod draft;
 mod entry;
 mod figures;
+mod hold;
 mod id;
 mod limits;
 mod lot;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
+mod reversal;
+mod revocation;
+mod rules;
 mod settle;
+mod threshold;
 mod timestamp;
 
 pub use balance::{AccountState, Balance, Operation};
-pub use command::{Action, Command, Context, Expiry, Grant, IdempotencyKey, Metadata, RULE_VERSION, Spend};
+pub use command::{
+    Action, Adjust, Capture, Command, Context, Expiry, Extend, Grant, IdempotencyKey, Metadata, NewHold,
+    RULE_VERSION, Release, Reverse, Revoke, Spend,
+};
 pub use decide::{DecideError, decide};
 pub use denied::Denied;
 pub use entry::{Entry, EntryHash, EntryKind, Line};
 pub use figures::Figures;
-pub use id::{AccountId, GrantId, Invalid, OperationId, Problem, Unit};
+pub use hold::{Hold, HoldLine, HoldState};
+pub use id::{AccountId, EntryRef, GrantId, HoldId, Invalid, OperationId, Problem, Unit};
 pub use limits::*;
 pub use lot::{BurnKey, Change, CostBasis, GrantKind, Lot, Priority};
+pub use reversal::Reversible;
+pub use revocation::{Parts, Revoked, Shortfall};
+pub use rules::Rules;
 pub use settle::settle;
+pub use threshold::{Armed, Crossing, Direction, Threshold};
 pub use timestamp::Timestamp;

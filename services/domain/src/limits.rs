@@ -8,6 +8,20 @@ pub const MAX_AMOUNT: i64 = 1_000_000_000_000_000;
 pub const MAX_BALANCE: i64 = 9_000_000_000_000_000;
 /// Most lots of one balance that may be open at once: bounds what one settlement can touch.
 pub const MAX_OPEN_LOTS: i64 = 10_000;
+/// Most holds of one balance that may be open at once: bounds what one settlement can touch.
+pub const MAX_OPEN_HOLDS: i64 = 10_000;
+/// Shortest time to the end of a hold, in microseconds.
+pub const MIN_HOLD_TTL_US: i64 = 1_000_000;
+/// Longest life of a hold from its creation, extensions included, in microseconds: 30 days.
+pub const MAX_HOLD_LIFETIME_US: i64 = 30 * 24 * 3600 * 1_000_000;
+/// Most raises of one grant's revocation that are kept apart; older ones are put together.
+pub const MAX_RAISES: usize = 64;
+/// Most thresholds of one account.
+pub const MAX_THRESHOLDS: usize = 16;
+/// Longest name of a threshold, in bytes.
+pub const MAX_THRESHOLD_NAME_BYTES: usize = 64;
+/// How long credits last that cannot return to their lot, in seconds, unless configured: 30 days.
+pub const DEFAULT_REVERSAL_GRACE_S: i64 = 30 * 24 * 3600;
 /// Longest account id, in bytes.
 pub const MAX_ACCOUNT_ID_BYTES: usize = 128;
 /// Longest unit name, in bytes.

@@ -2,6 +2,7 @@
 
 use crate::id::{GrantId, Invalid, Problem};
 use crate::limits::{DEFAULT_PRIORITY, MAX_PRIORITY};
+use crate::revocation::Revoked;
 use crate::timestamp::Timestamp;
 
 /// Where a grant comes from, in burn order: what was given away burns before what was paid for.
@@ -153,6 +154,10 @@ pub struct Lot {
     pub remaining: i64,
     /// What holds reserve of `remaining`.
     pub held: i64,
+    /// What has expired of it.
+    pub expired: i64,
+    /// What was revoked of it.
+    pub revoked: Revoked,
     /// When it becomes, or became, available.
     pub effective_at: Timestamp,
     /// When it ends.
@@ -177,6 +182,18 @@ impl Lot {
     #[must_use]
     pub const fn available(&self) -> i64 {
         if self.active { self.remaining.saturating_sub(self.held) } else { 0 }
+    }
+
+    /// What no hold reserves, available or scheduled.
+    #[must_use]
+    pub const fn unheld(&self) -> i64 {
+        self.remaining.saturating_sub(self.held)
+    }
+
+    /// Whether its time ended by then; held credits live on.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 
     /// Nothing is left: the lot is closed.

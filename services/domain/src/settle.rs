@@ -1,24 +1,30 @@
-//! Due changes: scheduled lots become available, lots end. Settlement is a command of its own that runs in
+//! Due changes: scheduled lots become available, lots and holds end. Settlement is a command of its own that runs in
 //! front of any other command on the balance, so that a refusal itself never has to write.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use crate::balance::{Balance, Operation, Posting, Stamp};
 use crate::command::Context;
-use crate::decide::DecideError;
+use crate::decide::{DecideError, hold};
+use crate::draft::{Draft, expire};
 use crate::entry::{EntryKind, Line};
-use crate::figures::Figures;
-use crate::id::OperationId;
-use crate::lot::{BurnKey, Lot};
+use crate::hold::HoldState;
+use crate::id::{GrantId, HoldId, OperationId};
+use crate::lot::BurnKey;
+use crate::mutants::{self, Mutant};
 use crate::timestamp::Timestamp;
 
-/// What happens to one lot at one moment. At the same moment lots end before others begin.
+/// What happens at one moment. At the same moment holds end before lots, and lots end before others begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    Expiry,
-    Activation,
+    HoldExpiry(i64, HoldId),
+    Expiry(BurnKey, GrantId),
+    Activation(BurnKey, GrantId),
 }
 
-/// Applies everything that is due, in order of time: one entry for each moment and kind, all one operation.
-/// `None` when nothing is due. The context names the actor.
+/// Applies everything that is due, in order of time: one entry for each moment and kind, one for each hold, all one
+/// operation. `None` when nothing is due. The context names the actor.
 ///
 /// # Errors
 /// [`DecideError::Broken`] when an invariant would break; the balance is then unusable and must not be written.
@@ -26,94 +32,95 @@ pub fn settle(
     balance: &mut Balance,
     context: &Context,
     operation_id: OperationId,
-    database_clock: Timestamp,
+    clock: Timestamp,
 ) -> Result<Option<Operation>, DecideError> {
-    let now = balance.now(database_clock);
-    let mut events = due_events(&balance.lots, now);
-    if events.is_empty() {
+    let now = balance.now(clock);
+    let mut due = due_events(balance, now);
+    if due.is_empty() {
         return Ok(None);
     }
-    events.sort_unstable();
-    let mut settled = balance.clone();
-    let mut postings: Vec<Posting> = Vec::new();
-    let mut touched: Vec<(usize, usize)> = Vec::new();
-    let mut current = None;
-    for (moment, due, _, index) in events {
-        let debt = settled.figures.debt;
-        let Some(lot) = settled.lots.get_mut(index) else { continue };
-        let Some((delta, line)) = (match due {
-            Due::Expiry => expire(lot),
-            Due::Activation => Some(activate(lot, debt)),
-        }) else {
-            continue;
-        };
-        let figures = settled.figures.checked_add(delta);
-        settled.figures = figures.ok_or(DecideError::Broken("I1: figures overflow"))?;
-        if current != Some((moment, due)) {
-            current = Some((moment, due));
-            let kind = match due {
-                Due::Expiry => EntryKind::Expiry,
-                Due::Activation => EntryKind::Activation,
-            };
-            postings.push(Posting { kind, delta: Figures::default(), lines: vec![], effective_at: moment });
+    let mut draft = Draft::of(balance, |_| false);
+    while let Some(Reverse((moment, event))) = due.pop() {
+        match event {
+            Due::HoldExpiry(_, hold_id) => end_hold(&mut draft, hold_id, moment)?,
+            Due::Expiry(_, grant_id) => end_lot(&mut draft, grant_id, moment)?,
+            Due::Activation(_, grant_id) => begin_lot(&mut draft, grant_id, moment)?,
         }
-        if let Some(posting) = postings.last_mut() {
-            let sum = posting.delta.checked_add(delta);
-            posting.delta = sum.ok_or(DecideError::Broken("I1: figures overflow"))?;
-            posting.lines.push(line);
-        }
-        touched.push((index, postings.len()));
     }
-    if postings.is_empty() {
+    if draft.is_empty() {
         return Ok(None);
     }
-
-    settled.figures = balance.figures;
-    let first_version = balance.version;
-    let entries = settled.post(Stamp { operation_id, context, now }, postings)?;
-    for (index, ordinal) in touched {
-        let version = first_version.saturating_add(i64::try_from(ordinal).unwrap_or(i64::MAX));
-        if let Some(lot) = settled.lots.get_mut(index) {
-            lot.touch(version);
-        }
-    }
-    settled.close_empty_lots();
-    *balance = settled;
-    Ok(Some(Operation { id: operation_id, entries, grant: None }))
+    let entries = draft.finish(balance, Stamp { operation_id, context, now }, None)?;
+    Ok(Some(Operation::of(operation_id, entries)))
 }
 
-/// Every change that time alone has made due, lots named by their place. A lot may begin and end in one go.
-fn due_events(lots: &[Lot], now: Timestamp) -> Vec<(Timestamp, Due, BurnKey, usize)> {
-    let mut events = Vec::new();
-    for (index, lot) in lots.iter().enumerate() {
-        if !lot.active && lot.effective_at <= now {
-            events.push((lot.effective_at, Due::Activation, lot.burn_key(), index));
+/// Every change that time alone has made due, soonest first. A lot may begin and end in one go.
+fn due_events(balance: &Balance, now: Timestamp) -> BinaryHeap<Reverse<(Timestamp, Due)>> {
+    let mut events = BinaryHeap::new();
+    for lot in &balance.lots {
+        if !lot.active && lot.effective_at <= now && !mutants::is(Mutant::LateActivation) {
+            events.push(Reverse((lot.effective_at, Due::Activation(lot.burn_key(), lot.grant_id))));
         }
         if let Some(at) = lot.expires_at.filter(|at| *at <= now) {
-            events.push((at, Due::Expiry, lot.burn_key(), index));
+            events.push(Reverse((at, Due::Expiry(lot.burn_key(), lot.grant_id))));
+        }
+    }
+    for hold in &balance.holds {
+        if let Some(at) = hold.due_at().filter(|at| *at <= now) {
+            events.push(Reverse((at, Due::HoldExpiry(hold.version, hold.hold_id))));
         }
     }
     events
 }
 
-/// Ends what is not held of a lot; held credits do not expire while they are held.
-fn expire(lot: &mut Lot) -> Option<(Figures, Line)> {
-    let ended = lot.available();
-    if ended == 0 {
-        return None;
+fn end_hold(draft: &mut Draft, hold_id: HoldId, moment: Timestamp) -> Result<(), DecideError> {
+    let place = draft.balance.holds.iter().position(|hold| hold.hold_id == hold_id);
+    let place = place.ok_or(DecideError::Broken("a due hold has no place in its balance"))?;
+    hold::release(draft, place, EntryKind::HoldExpiry, moment)?;
+    hold::close(draft, place, HoldState::Expired, moment)
+}
+
+fn end_lot(draft: &mut Draft, grant_id: GrantId, moment: Timestamp) -> Result<(), DecideError> {
+    let (kind, version) = (EntryKind::Expiry, posting_version(draft, EntryKind::Expiry, moment));
+    let lot = draft.lot_at(grant_id)?;
+    // Nothing, when all of it is held or was used up by an event before.
+    if let Some(line) = expire(lot) {
+        lot.touch(version);
+        post(draft, Posting::of(kind, moment, vec![line]));
     }
-    lot.remaining -= ended;
-    let delta = Figures { available: -ended, ..Figures::default() };
-    Some((delta, Line { grant_id: lot.grant_id, available: -ended, held: 0, scheduled: 0 }))
+    Ok(())
 }
 
 /// Makes a scheduled lot available; debt is repaid first.
-fn activate(lot: &mut Lot, debt: i64) -> (Figures, Line) {
+fn begin_lot(draft: &mut Draft, grant_id: GrantId, moment: Timestamp) -> Result<(), DecideError> {
+    let (kind, debt) = (EntryKind::Activation, draft.debt);
+    let version = posting_version(draft, kind, moment);
+    let lot = draft.lot_at(grant_id)?;
     let scheduled = lot.remaining;
     let repaid = scheduled.min(debt);
     lot.active = true;
-    lot.remaining -= repaid;
-    let delta = Figures { available: lot.remaining, held: 0, scheduled: -scheduled, debt: -repaid };
-    let line = Line { grant_id: lot.grant_id, available: lot.remaining, held: 0, scheduled: -scheduled };
-    (delta, line)
+    lot.remaining = scheduled.saturating_sub(repaid);
+    lot.touch(version);
+    let line = Line { available: lot.remaining, scheduled: scheduled.saturating_neg(), ..Line::of(grant_id) };
+    draft.debt = debt.saturating_sub(repaid);
+    post(draft, Posting::of(kind, moment, vec![line]).with_debt(repaid.saturating_neg()));
+    Ok(())
+}
+
+fn joins(last: &Posting, kind: EntryKind, moment: Timestamp) -> bool {
+    last.kind == kind && last.effective_at == moment
+}
+
+/// The version of the posting that takes the next event: the last one, when it has the same moment and kind.
+fn posting_version(draft: &mut Draft, kind: EntryKind, moment: Timestamp) -> i64 {
+    let next = draft.next_version();
+    let is_joined = draft.last_posting().is_some_and(|last| joins(last, kind, moment));
+    next.saturating_sub(i64::from(is_joined))
+}
+
+fn post(draft: &mut Draft, posting: Posting) {
+    match draft.last_posting().filter(|last| joins(last, posting.kind, posting.effective_at)) {
+        Some(last) => last.join(posting),
+        None => draft.post(posting),
+    }
 }

@@ -22,7 +22,13 @@ impl Timestamp {
     /// This moment plus whole seconds; stays at the last moment that can be held instead of wrapping.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
-        Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
+        self.plus_micros(seconds.saturating_mul(1_000_000))
+    }
+
+    /// This moment plus microseconds; stays at the last moment that can be held instead of wrapping.
+    #[must_use]
+    pub const fn plus_micros(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
     }
 }
 

@@ -4,8 +4,8 @@
 
 use domain::{
     AccountId, AccountState, Action, Balance, Command, Context, DecideError, Denied, EntryHash, Expiry,
-    Figures, Grant, GrantKind, IdempotencyKey, Lot, MAX_BALANCE, OperationId, Priority, Spend, Timestamp,
-    Unit, decide, settle,
+    Figures, Grant, GrantKind, IdempotencyKey, Lot, MAX_BALANCE, OperationId, Priority, Rules, Spend,
+    Timestamp, Unit, decide, settle,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -210,7 +210,7 @@ proptest! {
             entries.extend(settled.into_iter().flat_map(|operation| operation.entries));
             let before = balance.clone();
             let command = command(number, action);
-            let decided = decide(&mut balance, AccountState::Active, &command, operation_id(2 * number), now);
+            let decided = decide(&mut balance, &Rules::default(), AccountState::Active, &command, operation_id(2 * number), now);
             prop_assert_eq!(said(&decided), expected);
             match decided {
                 Ok(operation) => entries.extend(operation.entries),
