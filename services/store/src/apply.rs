@@ -4,9 +4,9 @@
 //! | --- | --- | --- |
 //! | 1 begin | 1 | READ COMMITTED: every statement below sees what was committed before it began |
 //! | 2 lock (`lock.rs`) | 1, +1 when one is not there, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
-//! | 3 read (`load.rs`) | 1, +1 where something is due one day, +3 with replays, +4 with Stripe events, +1 a further page of lots | keys with their answers, lots, balances |
+//! | 3 read (`load.rs`) | 1, +1 where something is due one day, +3 with replays, +4 with Stripe events, +1 a further page of lots, +1 each for holds, for entries to reverse, for lots by id | keys with their answers, lots, holds, balances |
 //! | 4 decide (`decision.rs`) | 0 | pure rules, request by request, in order of arrival |
-//! | 5 write (`write.rs`) | 1, +1 each for new balances, new lots, metadata; +3 with Stripe events | set-based: journal, keys, outbox, balances and lots in one statement |
+//! | 5 write (`write.rs`) | 1, +1 each for new balances, new lots, metadata, new holds, changed holds, revocations, reversals; +3 with Stripe events | set-based: journal, keys, outbox, balances and lots in one statement |
 //! | 6 commit | 1 | nothing is answered before it, not even a refusal |
 //!
 //! The number of round trips does not grow with the batch. Lock and read never share a statement: one that waited
@@ -23,12 +23,16 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use domain::{AccountId, Balance, Command, Entry, Operation, OperationId, RULE_VERSION, Timestamp, Unit};
+use domain::{
+    AccountId, Action, Balance, Command, Entry, Hold, Lot, Operation, OperationId, RULE_VERSION, Timestamp,
+    Unit,
+};
 use sqlx::{Connection, PgConnection};
 
 use crate::error::{ApplyError, COMMIT, StoreError};
 use crate::ledger_log;
 use crate::measure::{Measures, Phase};
+use crate::policy::Policy;
 use crate::request::{Answer, Request};
 use decision::Decisions;
 use stripe::StripeState;
@@ -85,13 +89,19 @@ pub(crate) struct Stored {
     pub(crate) rule_version: i16,
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
-    pub(crate) grant: Option<domain::Lot>,
+    pub(crate) grants: Vec<Lot>,
+    pub(crate) hold: Option<Hold>,
 }
 
 impl Stored {
     /// The operation as it was answered.
     fn operation(&self) -> Operation {
-        Operation { id: self.operation_id, entries: self.entries.clone(), grant: self.grant.clone() }
+        Operation {
+            id: self.operation_id,
+            entries: self.entries.clone(),
+            grants: self.grants.clone(),
+            hold: self.hold.clone(),
+        }
     }
 }
 
@@ -117,14 +127,13 @@ pub async fn run_batch(
     connection: &mut PgConnection,
     items: &[&Item],
     wait: Wait,
-    encode: EncodeEvent,
-    new_accounts_are_sandbox: bool,
+    policy: &Policy,
     measures: &Measures,
 ) -> Result<Vec<Outcome>, BatchError> {
     let before_commit = |source| BatchError { source, commit_tried: false };
     let begun = measures.phase(Phase::Begin, connection.begin()).await.map_err(StoreError::during("begin"));
     let mut tx = begun.map_err(before_commit)?;
-    let decided = decide_in_tx(&mut tx, items, (wait, encode, new_accounts_are_sandbox), measures).await;
+    let decided = decide_in_tx(&mut tx, items, wait, policy, measures).await;
     let (outcomes, accepted) = decided.map_err(before_commit)?;
     let committed = measures.phase(Phase::Commit, tx.commit()).await.map_err(StoreError::during(COMMIT));
     committed.map_err(|source| BatchError { source, commit_tried: true })?;
@@ -136,7 +145,8 @@ pub async fn run_batch(
 async fn decide_in_tx(
     tx: &mut PgConnection,
     items: &[&Item],
-    (wait, encode, new_accounts_are_sandbox): (Wait, EncodeEvent, bool),
+    wait: Wait,
+    policy: &Policy,
     measures: &Measures,
 ) -> Result<(Vec<Outcome>, Vec<Operation>), StoreError> {
     let wanted: BTreeSet<&AccountId> = items.iter().map(|item| item.request.account()).collect();
@@ -145,19 +155,19 @@ async fn decide_in_tx(
         .filter(|item| item.commit_tried || item.request.may_create())
         .map(|item| item.request.account())
         .collect();
-    let locking = lock::accounts_in_tx(tx, &wanted, &creating, wait, new_accounts_are_sandbox);
+    let locking = lock::accounts_in_tx(tx, &wanted, &creating, wait, policy.new_accounts_are_sandbox);
     let locked = measures.phase(Phase::Lock, locking).await?;
-    let mut state = measures.phase(Phase::Read, load::state_in_tx(tx, items, locked, wait)).await?;
+    let mut state = measures.phase(Phase::Read, load::state_in_tx(tx, items, locked, wait, policy)).await?;
     let mut decisions = Decisions::default();
     let mut outcomes = Vec::with_capacity(items.len());
     let deciding = async {
         for item in items {
-            outcomes.push(decisions.decide(&mut state, item)?);
+            outcomes.push(decisions.decide(&mut state, &policy.rules, item)?);
         }
         Ok::<_, StoreError>(())
     };
     measures.phase(Phase::Decide, deciding).await?;
-    measures.phase(Phase::Write, write::decisions_in_tx(tx, &state, &decisions, encode)).await?;
+    measures.phase(Phase::Write, write::decisions_in_tx(tx, &state, &decisions, policy.encode)).await?;
     let accepted = if ledger_log::is_on() {
         decisions.accepted.into_iter().map(|accepted| accepted.operation).collect()
     } else {
@@ -170,7 +180,11 @@ impl Request {
     /// Whether an account that does not exist yet may come into being by this request.
     fn may_create(&self) -> bool {
         match self {
-            Self::Command(command) => matches!(command.action, domain::Action::Grant(_)),
+            Self::Command(command) => match &command.action {
+                Action::Grant(_) => true,
+                Action::Adjust(adjust) => adjust.delta > 0,
+                _ => false,
+            },
             Self::Settle { .. } => false,
             Self::Stripe(_) => true,
         }

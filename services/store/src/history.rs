@@ -6,9 +6,10 @@
 
 use domain::{AccountId, Entry, EntryKind, GrantId, Timestamp, Unit};
 use futures::TryStreamExt;
+use sqlx::types::Json;
 
 use crate::error::StoreError;
-use crate::row::{EntryRow, to_time};
+use crate::row::{CrossingRow, EntryRow, to_time};
 use crate::store::Store;
 
 /// Most rows that one page looks at: about 20 ms of work, for any filter.
@@ -156,7 +157,8 @@ impl Store {
             r#"select account_id, unit, version, operation_id, operation_index, operation_size, kind,
                       available_delta, held_delta, scheduled_delta, debt_delta, available, held, scheduled,
                       debt, line_grants, line_deltas, reference, actor, on_behalf_of, reason, effective_at,
-                      recorded_at, traceparent, metadata_digest, entry_hash
+                      recorded_at, traceparent, metadata_digest, entry_hash, hold_id, hold_expires_at,
+                      related_version, crossed as "crossed: Json<Vec<CrossingRow>>", revoked, reclaimed
                from entries
                where account_id = $1 and unit = $2 and version between $3 and $4
                  and (cardinality($5::smallint[]) = 0 or kind = any($5))

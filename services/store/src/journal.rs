@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use domain::{AccountId, Entry, OperationId, Unit};
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 
 use crate::error::StoreError;
-use crate::row::EntryRow;
+use crate::row::{CrossingRow, EntryRow};
 
 /// Entries of one balance with versions `first..=last`, in order. The caller bounds the range.
 ///
@@ -24,7 +25,8 @@ pub(crate) async fn entries_between(
         r#"select account_id, unit, version, operation_id, operation_index, operation_size, kind,
                   available_delta, held_delta, scheduled_delta, debt_delta, available, held, scheduled, debt,
                   line_grants, line_deltas, reference, actor, on_behalf_of, reason, effective_at, recorded_at,
-                  traceparent, metadata_digest, entry_hash
+                  traceparent, metadata_digest, entry_hash, hold_id, hold_expires_at,
+                  related_version, crossed as "crossed: Json<Vec<CrossingRow>>", revoked, reclaimed
            from entries where account_id = $1 and unit = $2 and version between $3 and $4
            order by version"#,
         account.as_str(),
@@ -56,7 +58,8 @@ pub(crate) async fn entries_of_ranges(
                   e.available_delta, e.held_delta, e.scheduled_delta, e.debt_delta,
                   e.available, e.held, e.scheduled, e.debt, e.line_grants, e.line_deltas,
                   e.reference, e.actor, e.on_behalf_of, e.reason, e.effective_at, e.recorded_at,
-                  e.traceparent, e.metadata_digest, e.entry_hash
+                  e.traceparent, e.metadata_digest, e.entry_hash, e.hold_id, e.hold_expires_at,
+                  e.related_version, e.crossed as "crossed: Json<Vec<CrossingRow>>", e.revoked, e.reclaimed
            from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
                 as wanted(account_id, unit, first_version, last_version)
            join entries e on e.account_id = wanted.account_id and e.unit = wanted.unit

@@ -25,9 +25,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::apply::{EncodeEvent, Item, Wait};
+use crate::apply::{Item, Wait};
 use crate::error::ApplyError;
 use crate::measure::Measures;
+use crate::policy::Policy;
 use crate::request::{Answer, Request};
 use job::{Job, Progress};
 use queue::{Class, Entrance, Exit};
@@ -46,8 +47,7 @@ pub(crate) const MAX_DETOURS: usize = 8;
 /// What every lane works with.
 pub(crate) struct Shared {
     pub(crate) pool: PgPool,
-    pub(crate) encode: EncodeEvent,
-    pub(crate) new_accounts_are_sandbox: bool,
+    pub(crate) policy: Policy,
     pub(crate) committed: watch::Sender<u64>,
     /// Requests of accounts that are being served outside their lane.
     pub(crate) detours: Mutex<HashMap<AccountId, Vec<Job>>>,

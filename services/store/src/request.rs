@@ -132,8 +132,14 @@ pub enum Answer {
     Event(EventAnswer),
 }
 
-/// The last entry of an operation: the command's own, and the balance after it.
+/// The first entry of an operation: the command's own.
 #[must_use]
 pub fn own_entry(operation: &Operation) -> Option<&Entry> {
+    operation.entries.first()
+}
+
+/// The last entry of an operation: the balance after it.
+#[must_use]
+pub fn last_entry(operation: &Operation) -> Option<&Entry> {
     operation.entries.last()
 }

@@ -18,6 +18,7 @@ use crate::error::{ApplyError, StoreError};
 use crate::inbox;
 use crate::lane::{Lanes, MAX_DETOURS, Shared};
 use crate::measure::Measures;
+use crate::policy::Policy;
 use crate::request::{Answer, EventAnswer, EventState, Request};
 use crate::stripe_event::StripeEvent;
 
@@ -33,10 +34,8 @@ pub struct StoreOptions {
     pub lanes: u32,
     /// Connections for reads.
     pub read_connections: u32,
-    /// Whether accounts that come into being are sandbox accounts (`dev`).
-    pub new_accounts_are_sandbox: bool,
-    /// How an entry is encoded for the outbox.
-    pub encode: EncodeEvent,
+    /// What every batch goes by.
+    pub policy: Policy,
 }
 
 /// Longest wait for a connection of the pool.
@@ -134,8 +133,7 @@ impl Store {
         let (committed, receiver) = watch::channel(0);
         let shared = Shared {
             pool: write_pool,
-            encode: options.encode,
-            new_accounts_are_sandbox: options.new_accounts_are_sandbox,
+            policy: options.policy.clone(),
             committed,
             detours: Mutex::new(HashMap::new()),
             detour_permits: Semaphore::new(MAX_DETOURS),
@@ -232,10 +230,16 @@ impl Store {
         }
     }
 
+    /// What every batch goes by.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.0.options.policy
+    }
+
     /// How entries are encoded.
     #[must_use]
     pub fn encode(&self) -> EncodeEvent {
-        self.0.options.encode
+        self.0.options.policy.encode
     }
 
     async fn read_connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {

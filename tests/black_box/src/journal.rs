@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{AccountId, Entry, EntryHash, OperationId, Unit};
 use sqlx::{AssertSqlSafe, PgPool, Row};
-use store::{Store, StoreOptions};
+use store::{Policy, Store, StoreOptions};
 
 /// No test writes more entries of one balance.
 const MOST_ENTRIES: i64 = 1_000_000;
@@ -41,8 +41,7 @@ impl Journal {
             database_url: database_url.to_owned(),
             lanes: 1,
             read_connections: 2,
-            new_accounts_are_sandbox: false,
-            encode: |_| Vec::new(),
+            policy: Policy::new(|_| Vec::new()),
         })
         .expect("open the store");
         harness::assert_invariants(store.pool()).await;

@@ -10,7 +10,7 @@ use proto::v1::credit_service_client::CreditServiceClient;
 use relay::{Relay, RelayOptions};
 use signature::{Secret, Secrets};
 use sqlx::AssertSqlSafe;
-use store::{Store, StoreOptions};
+use store::{Policy, Store, StoreOptions};
 use stripe::Catalogue;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -67,8 +67,7 @@ pub(crate) async fn served_on(database: TestDatabase, url: &str, config: ServerC
         database_url: url.to_owned(),
         lanes: 2,
         read_connections: 4,
-        new_accounts_are_sandbox: true,
-        encode: encode_entry,
+        policy: Policy { new_accounts_are_sandbox: true, ..Policy::new(encode_entry) },
     };
     let store = Store::open(options).unwrap();
     let relay_stop = CancellationToken::new();

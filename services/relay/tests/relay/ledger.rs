@@ -7,7 +7,7 @@ use domain::{AccountId, Entry, Unit};
 use harness::TestDatabase;
 use relay::{Relay, RelayOptions, Subscription, Target};
 use sqlx::{Connection, PgConnection};
-use store::{Store, StoreOptions};
+use store::{Policy, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for anything that must happen.
@@ -30,8 +30,7 @@ pub fn open(url: &str) -> Store {
         database_url: url.to_owned(),
         lanes: 1,
         read_connections: 4,
-        new_accounts_are_sandbox: true,
-        encode,
+        policy: Policy { new_accounts_are_sandbox: true, ..Policy::new(encode) },
     })
     .unwrap()
 }

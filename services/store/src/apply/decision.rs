@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use domain::{
-    AccountId, AccountState, Command, Context, DecideError, Lot, Operation, OperationId, RULE_VERSION,
-    decide, settle,
+    AccountId, Command, Context, DecideError, Lot, Operation, OperationId, RULE_VERSION, Rules, decide,
+    settle,
 };
 use sha2::{Digest, Sha256};
 
-use super::lock::Account;
+use super::lock::{self, Account};
 use super::stripe::StripeWrites;
 use super::{Item, Outcome, State, Stored, is_same_wish};
 use crate::error::{ApplyError, StoreError};
 use crate::request::{Answer, Request};
+use crate::result::ResultRow;
 
 /// The actor of changes that time alone makes.
 const CLOCK_ACTOR: &str = "tallystick";
@@ -31,6 +32,7 @@ pub(super) struct Keyed {
     pub(super) rpc: &'static str,
     pub(super) fingerprint: [u8; 32],
     pub(super) metadata: domain::Metadata,
+    pub(super) result: Option<ResultRow>,
 }
 
 /// Everything that the batch will write.
@@ -48,8 +50,13 @@ impl Decisions {
     /// # Errors
     /// [`StoreError::Broken`] when an invariant would break: the whole batch must not be written, and is split
     /// until the offender stands alone.
-    pub(super) fn decide(&mut self, state: &mut State, item: &Item) -> Result<Outcome, StoreError> {
-        let Some(account) = state.accounts.get(item.request.account()).copied() else {
+    pub(super) fn decide(
+        &mut self,
+        state: &mut State,
+        rules: &Rules,
+        item: &Item,
+    ) -> Result<Outcome, StoreError> {
+        let Some(account) = state.accounts.get(item.request.account()) else {
             return Ok(Outcome::Busy);
         };
         let answer = match &item.request {
@@ -59,9 +66,9 @@ impl Decisions {
                 }
                 Ok(Answer::Settled)
             }
-            Request::Command(command) => self.command(state, account, command, item.operation_id)?,
+            Request::Command(command) => self.command(state, rules, command, item.operation_id)?,
             Request::Stripe(stripe) if state.stripe.is_busy(stripe) => return Ok(Outcome::Busy),
-            Request::Stripe(stripe) => Ok(Answer::Event(self.stripe_event(state, account, stripe, item)?)),
+            Request::Stripe(stripe) => Ok(Answer::Event(self.stripe_event(state, rules, stripe, item)?)),
         };
         Ok(Outcome::Decided(answer))
     }
@@ -70,7 +77,7 @@ impl Decisions {
     pub(super) fn command(
         &mut self,
         state: &mut State,
-        account: Account,
+        rules: &Rules,
         command: &Command,
         operation_id: OperationId,
     ) -> Result<Result<Answer, ApplyError>, StoreError> {
@@ -81,11 +88,8 @@ impl Decisions {
         if let Some(earlier) = self.taken.get(&key).and_then(|place| self.accepted.get(*place)) {
             return Ok(replay_of_batch(earlier, command));
         }
-        let account_state = match account {
-            Account::Locked(account_state) => account_state,
-            Account::Missing => AccountState::Active,
-        };
-        let now = state.now;
+        let account_state = state.accounts.get(&command.account).map(Account::state).unwrap_or_default();
+        let now = lock::clock(&state.accounts, &command.account, state.now);
         let balance_key = (command.account.clone(), command.unit.clone());
         let balance =
             state.balances.get_mut(&balance_key).ok_or(StoreError::Broken("balance was not loaded"))?;
@@ -95,13 +99,14 @@ impl Decisions {
         if let Some(operation) = settle(balance, &clock_context(), id, now)? {
             self.accepted.push(Accepted { operation, keyed: None });
         }
-        match decide(balance, account_state, command, operation_id, now) {
+        match decide(balance, rules, account_state, command, operation_id, now) {
             Ok(operation) => {
                 let keyed = Keyed {
                     key: key.1.clone(),
                     rpc: command.action.rpc(),
                     fingerprint: command.fingerprint(RULE_VERSION),
                     metadata: command.context.metadata.clone(),
+                    result: ResultRow::of(&command.action, &operation)?,
                 };
                 self.taken.insert(key, self.accepted.len());
                 self.accepted.push(Accepted { operation: operation.clone(), keyed: Some(keyed) });
@@ -123,7 +128,8 @@ impl Decisions {
         let key = (item.request.account().clone(), item.request.unit().clone());
         let Some(balance) = state.balances.get_mut(&key) else { return Ok(()) };
         let id = settlement_id(item.operation_id, balance.version);
-        if let Some(operation) = settle(balance, &clock_context(), id, state.now)? {
+        let now = lock::clock(&state.accounts, &key.0, state.now);
+        if let Some(operation) = settle(balance, &clock_context(), id, now)? {
             self.accepted.push(Accepted { operation, keyed: None });
         }
         Ok(())

@@ -1,19 +1,24 @@
 //! Phase 3: read what the batch needs, after the locks: stored keys with their answers, the lots that may burn
-//! or are due, the balances, and Stripe's keys.
+//! or are due, the balances, the holds, grants and entries that commands name, and Stripe's keys.
 
-mod balances;
+pub(super) mod balances;
+mod named;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use domain::{AccountId, Action, Balance, Lot, OperationId, Unit};
+use domain::{
+    AccountId, Action, Balance, EntryRef, GrantId, HoldId, Lot, OperationId, Revoked, Timestamp, Unit,
+};
 use sqlx::PgConnection;
-use sqlx::types::Uuid;
+use sqlx::types::{Json, Uuid};
 
-use super::lock::{Account, Locked};
+use super::lock::{self, Account, Locked};
 use super::{BalanceKey, Item, State, Stored, Wait, stripe};
 use crate::error::StoreError;
 use crate::journal;
+use crate::policy::Policy;
 use crate::request::Request;
+use crate::result::ResultRow;
 use crate::row::LotRow;
 
 /// Reads everything for the requests whose accounts are locked.
@@ -22,17 +27,20 @@ pub(super) async fn state_in_tx(
     items: &[&Item],
     locked: Locked,
     wait: Wait,
+    policy: &Policy,
 ) -> Result<State, StoreError> {
     let is_locked = |id: &AccountId| matches!(locked.accounts.get(id), Some(Account::Locked(_)));
     let ours: Vec<&Request> =
         items.iter().map(|item| &item.request).filter(|request| is_locked(request.account())).collect();
     let stripe = stripe::state_in_tx(tx, &ours, wait).await?;
-    let demands = demands(&ours);
+    let wanted = wanted(&ours, &locked);
     let (mut balances, mut stored) = (BTreeMap::new(), HashMap::new());
-    if !demands.is_empty() {
+    if !wanted.is_empty() {
         let keys: BTreeSet<(AccountId, String)> = ours.iter().filter_map(|request| key(request)).collect();
-        let read = balances::read_in_tx(tx, &keys, &demands, locked.now).await?;
+        let read = balances::read_in_tx(tx, &keys, &wanted).await?;
         balances = read.balances;
+        named::read_in_tx(tx, &mut balances, &wanted).await?;
+        balances::unloaded_in_tx(tx, &mut balances, &wanted).await?;
         if read.has_stored_keys {
             stored = stored_in_tx(tx, keys).await?;
         }
@@ -45,22 +53,54 @@ pub(super) async fn state_in_tx(
             new_balances.insert(key);
         }
     }
+    for balance in balances.values_mut() {
+        let own = match locked.accounts.get(&balance.account) {
+            Some(Account::Locked(account)) => account.thresholds.as_deref(),
+            _ => None,
+        };
+        let thresholds = own.unwrap_or(&policy.thresholds).iter();
+        balance.thresholds =
+            thresholds.filter(|threshold| *threshold.unit() == balance.unit).cloned().collect();
+    }
     let Locked { now, slot, accounts, created } = locked;
     Ok(State { now, slot, accounts, created, balances, new_balances, stored, stripe })
 }
 
-/// How much the batch could burn of each balance.
-fn demands(requests: &[&Request]) -> BTreeMap<BalanceKey, i64> {
-    let mut demands: BTreeMap<BalanceKey, i64> = BTreeMap::new();
+/// What the batch could need of one balance.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Most that it can burn.
+    pub(super) demand: i64,
+    /// The time of its account.
+    pub(super) now: Timestamp,
+    pub(super) holds: BTreeSet<HoldId>,
+    pub(super) grants: BTreeSet<GrantId>,
+    pub(super) entries: BTreeSet<EntryRef>,
+}
+
+fn wanted(requests: &[&Request], locked: &Locked) -> BTreeMap<BalanceKey, Wanted> {
+    let mut wanted: BTreeMap<BalanceKey, Wanted> = BTreeMap::new();
     for request in requests {
-        let demand = demands.entry((request.account().clone(), request.unit().clone())).or_default();
-        if let Request::Command(command) = request
-            && let Action::Spend(spend) = &command.action
-        {
-            *demand = demand.saturating_add(spend.amount);
+        let key = (request.account().clone(), request.unit().clone());
+        let now = lock::clock(&locked.accounts, &key.0, locked.now);
+        let of_balance = wanted.entry(key).or_insert_with(|| Wanted {
+            demand: 0,
+            now,
+            holds: BTreeSet::new(),
+            grants: BTreeSet::new(),
+            entries: BTreeSet::new(),
+        });
+        if let Request::Command(command) = request {
+            of_balance.demand = of_balance.demand.saturating_add(command.action.demand());
+            of_balance.holds.extend(command.action.hold_id());
+            match &command.action {
+                Action::Revoke(revoke) => of_balance.grants.extend([revoke.grant_id]),
+                Action::Reverse(reverse) => of_balance.entries.extend([reverse.entry]),
+                _ => {}
+            }
         }
     }
-    demands
+    wanted
 }
 
 /// The key of a request, for those that have one.
@@ -84,7 +124,7 @@ async fn stored_in_tx(
         keys.into_iter().map(|(account, key)| (account.as_str().to_owned(), key)).unzip();
     let rows = sqlx::query!(
         r#"select o.account_id, o.idempotency_key, o.operation_id, o.unit, o.rule_version, o.fingerprint,
-                  o.first_version, o.entry_count
+                  o.first_version, o.entry_count, o.result as "result: Json<ResultRow>"
            from unnest($1::text[], $2::text[]) as wanted(account_id, idempotency_key)
            cross join lateral (
                select * from operations
@@ -110,12 +150,17 @@ async fn stored_in_tx(
     for row in rows {
         let id = OperationId::from_uuid(row.operation_id);
         let entries = entries.remove(&id).unwrap_or_default();
+        let (hold, grants) = match row.result {
+            Some(Json(result)) => result.into_parts()?,
+            None => (None, as_granted(lots.remove(&row.operation_id), &entries)?.into_iter().collect()),
+        };
         let operation = Stored {
             operation_id: id,
             rule_version: row.rule_version,
             fingerprint: row.fingerprint,
-            grant: as_granted(lots.remove(&row.operation_id), &entries)?,
             entries,
+            grants,
+            hold,
         };
         stored.insert((AccountId::try_new(row.account_id)?, row.idempotency_key), operation);
     }
@@ -130,7 +175,7 @@ async fn lots_of_operations_in_tx(
     let rows = sqlx::query_as!(
         LotRow,
         r#"select g.account_id, g.unit, g.grant_id, g.version, g.last_version, g.kind, g.priority, g.amount,
-                  g.remaining, g.held, g.effective_at, g.expires_at, g.active, g.cost_currency,
+                  g.remaining, g.held, g.expired, g.raises, g.effective_at, g.expires_at, g.active, g.cost_currency,
                   g.cost_minor_units
            from unnest($1::text[], $2::uuid[]) as wanted(account_id, grant_id)
            join grants g on g.account_id = wanted.account_id and g.grant_id = wanted.grant_id"#,
@@ -145,13 +190,14 @@ async fn lots_of_operations_in_tx(
 
 /// The lot of a stored grant as it was right after the granting entry; `None` for other operations.
 fn as_granted(lot: Option<Lot>, entries: &[domain::Entry]) -> Result<Option<Lot>, StoreError> {
-    let Some(own) = entries.last().filter(|entry| entry.kind == domain::EntryKind::Grant) else {
+    let Some(own) = entries.first().filter(|entry| entry.kind == domain::EntryKind::Grant) else {
         return Ok(None);
     };
     let mut lot = lot.ok_or(StoreError::Corrupt("operation without its grant"))?;
     let line = own.lines.first().ok_or(StoreError::Corrupt("grant without a line"))?;
     lot.remaining = line.available + line.scheduled;
-    lot.held = 0;
+    (lot.held, lot.expired) = (0, 0);
+    lot.revoked = Revoked::default();
     lot.last_version = lot.version;
     lot.active = lot.effective_at <= own.recorded_at;
     Ok(Some(lot))

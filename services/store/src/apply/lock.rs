@@ -2,20 +2,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{AccountId, AccountState, Timestamp};
+use std::sync::Arc;
+
+use domain::{AccountId, AccountState, Threshold, Timestamp};
 use sqlx::PgConnection;
+use sqlx::types::Json;
+use time::OffsetDateTime;
 
 use super::Wait;
 use crate::error::StoreError;
-use crate::row::{from_time, to_account_state};
+use crate::row::{ThresholdRow, from_time, to_account_state};
 
 /// A locked account, or one that does not exist and that nothing in the batch may create.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Account {
     /// Locked by this transaction.
-    Locked(AccountState),
+    Locked(LockedAccount),
     /// Does not exist: reads as empty, must not be written.
     Missing,
+}
+
+/// What the account's row says.
+#[derive(Debug, Clone)]
+pub(crate) struct LockedAccount {
+    pub(crate) state: AccountState,
+    /// A sandbox account's own clock.
+    pub(crate) test_clock: Option<Timestamp>,
+    /// The account's own thresholds.
+    pub(crate) thresholds: Option<Arc<[Threshold]>>,
+}
+
+impl Account {
+    pub(crate) const fn state(&self) -> AccountState {
+        match self {
+            Self::Locked(account) => account.state,
+            Self::Missing => AccountState::Active,
+        }
+    }
 }
 
 /// What phase 2 found.
@@ -27,6 +50,18 @@ pub(crate) struct Locked {
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     /// Accounts that this transaction was about to make; removed again when nothing was written for them.
     pub(crate) created: Vec<String>,
+}
+
+/// The time of an account: the database's, or that of its test clock.
+pub(crate) fn clock(
+    accounts: &BTreeMap<AccountId, Account>,
+    account: &AccountId,
+    now: Timestamp,
+) -> Timestamp {
+    match accounts.get(account) {
+        Some(Account::Locked(LockedAccount { test_clock: Some(clock), .. })) => *clock,
+        _ => now,
+    }
 }
 
 /// Locks the accounts; those of `creating` that do not exist are inserted first.
@@ -68,9 +103,8 @@ pub(crate) async fn accounts_in_tx(
         if now >= locked.now {
             (locked.now, locked.slot) = (now, slot(now, row.slot_seconds)?);
         }
-        let account =
-            row.state.map_or(Ok(Account::Missing), |state| to_account_state(state).map(Account::Locked))?;
-        locked.accounts.insert(AccountId::try_new(row.account_id)?, account);
+        let (id, account) = row.into_account()?;
+        locked.accounts.insert(id, account);
     }
     Ok(locked)
 }
@@ -86,8 +120,26 @@ struct Row {
     account_id: String,
     /// `None`: it does not exist.
     state: Option<i16>,
-    now: time::OffsetDateTime,
+    test_clock_at: Option<OffsetDateTime>,
+    thresholds: Option<Json<Vec<ThresholdRow>>>,
+    now: OffsetDateTime,
     slot_seconds: i32,
+}
+
+impl Row {
+    fn into_account(self) -> Result<(AccountId, Account), StoreError> {
+        let id = AccountId::try_new(self.account_id)?;
+        let Some(state) = self.state else { return Ok((id, Account::Missing)) };
+        let thresholds = self.thresholds.map(|Json(rows)| {
+            rows.into_iter().map(Threshold::try_from).collect::<Result<Arc<[Threshold]>, StoreError>>()
+        });
+        let account = LockedAccount {
+            state: to_account_state(state)?,
+            test_clock: self.test_clock_at.map(from_time).transpose()?,
+            thresholds: thresholds.transpose()?,
+        };
+        Ok((id, Account::Locked(account)))
+    }
 }
 
 /// One row per account that is locked now. The locking part is a `with` query of its own, so that the clock is read
@@ -99,11 +151,12 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
             sqlx::query_as!(
                 Row,
                 r#"with locked as materialized (
-                       select account_id, state from accounts where account_id = any($1)
+                       select account_id, state, test_clock_at, thresholds from accounts where account_id = any($1)
                        order by account_id collate "C" for no key update skip locked
                    )
-                   select locked.account_id, locked.state as "state?", clock_timestamp() as "now!",
-                          stream_state.slot_seconds
+                   select locked.account_id, locked.state as "state?", locked.test_clock_at,
+                          locked.thresholds as "thresholds: Json<Vec<ThresholdRow>>",
+                          clock_timestamp() as "now!", stream_state.slot_seconds
                    from locked, stream_state"#,
                 ids
             )
@@ -114,11 +167,12 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
             sqlx::query_as!(
                 Row,
                 r#"with locked as materialized (
-                       select account_id, state from accounts where account_id = any($1)
+                       select account_id, state, test_clock_at, thresholds from accounts where account_id = any($1)
                        order by account_id collate "C" for no key update
                    )
-                   select locked.account_id, locked.state as "state?", clock_timestamp() as "now!",
-                          stream_state.slot_seconds
+                   select locked.account_id, locked.state as "state?", locked.test_clock_at,
+                          locked.thresholds as "thresholds: Json<Vec<ThresholdRow>>",
+                          clock_timestamp() as "now!", stream_state.slot_seconds
                    from locked, stream_state"#,
                 ids
             )
@@ -133,7 +187,8 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
 async fn missing_in_tx(tx: &mut PgConnection, ids: &[String]) -> Result<Vec<Row>, StoreError> {
     sqlx::query_as!(
         Row,
-        r#"select wanted.account_id as "account_id!", null::smallint as "state?", clock_timestamp() as "now!",
+        r#"select wanted.account_id as "account_id!", null::smallint as "state?", null::timestamptz as "test_clock_at?",
+                  null::jsonb as "thresholds?: Json<Vec<ThresholdRow>>", clock_timestamp() as "now!",
                   stream_state.slot_seconds
            from stream_state, unnest($1::text[]) as wanted(account_id)
            where not exists (select from accounts where account_id = wanted.account_id)"#,

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Action, Command, Context, IdempotencyKey, Operation, OperationId};
+use domain::{Action, Command, Context, IdempotencyKey, Operation, OperationId, Rules};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::decision::Decisions;
-use super::lock::Account;
 use super::{Item, State, Wait};
 use crate::error::{ApplyError, StoreError};
 use crate::request::{Answer, EventAnswer, EventState, Request, StripeRequest};
@@ -203,7 +202,7 @@ impl Decisions {
     pub(super) fn stripe_event(
         &mut self,
         state: &mut State,
-        account: Account,
+        rules: &Rules,
         request: &StripeRequest,
         item: &Item,
     ) -> Result<EventAnswer, StoreError> {
@@ -219,7 +218,7 @@ impl Decisions {
                 operation: self.granted_operation(state, &request.checkout),
             });
         }
-        let answer = self.checkout(state, account, request, item)?;
+        let answer = self.checkout(state, rules, request, item)?;
         let inbox = Inbox { state: answer.state, outcome: answer.outcome.clone() };
         state.stripe.inbox.insert(event_id.clone(), inbox);
         self.stripe.events.insert(event_id.clone(), (request.clone(), answer.clone()));
@@ -244,7 +243,7 @@ impl Decisions {
     fn checkout(
         &mut self,
         state: &mut State,
-        account: Account,
+        rules: &Rules,
         request: &StripeRequest,
         item: &Item,
     ) -> Result<EventAnswer, StoreError> {
@@ -274,13 +273,13 @@ impl Decisions {
             self.purchase(state, checkout, None);
             return Ok(without_effect(EventState::Applied, "pending_payment"));
         }
-        self.grant(state, account, request, item)
+        self.grant(state, rules, request, item)
     }
 
     fn grant(
         &mut self,
         state: &mut State,
-        account: Account,
+        rules: &Rules,
         request: &StripeRequest,
         item: &Item,
     ) -> Result<EventAnswer, StoreError> {
@@ -299,7 +298,7 @@ impl Decisions {
             context,
             action: Action::Grant(checkout.grant.clone()),
         };
-        match self.command(state, account, &command, item.operation_id)? {
+        match self.command(state, rules, &command, item.operation_id)? {
             Ok(Answer::Operation { operation, .. }) => {
                 self.claim(state, checkout, &operation, &request.event.event_id);
                 self.purchase(state, checkout, Some(operation.id));
@@ -353,5 +352,15 @@ const fn denied_outcome(denied: domain::Denied) -> &'static str {
         domain::Denied::ExpiryNotInFuture { .. } => "expiry_not_in_future",
         domain::Denied::TooManyOpenLots { .. } => "too_many_open_lots",
         domain::Denied::BalanceLimitExceeded { .. } => "balance_limit_exceeded",
+        domain::Denied::HoldExceeded { .. } => "hold_exceeded",
+        domain::Denied::HoldExpired { .. } => "hold_expired",
+        domain::Denied::HoldClosed { .. } => "hold_closed",
+        domain::Denied::HoldLifetimeExceeded { .. } => "hold_lifetime_exceeded",
+        domain::Denied::TooManyOpenHolds { .. } => "too_many_open_holds",
+        domain::Denied::ReversalExceeded { .. } => "reversal_exceeded",
+        domain::Denied::RevocationOutOfRange { .. } => "revocation_out_of_range",
+        domain::Denied::HoldNotFound { .. } => "hold_not_found",
+        domain::Denied::GrantNotFound { .. } => "grant_not_found",
+        domain::Denied::EntryNotFound { .. } => "entry_not_found",
     }
 }

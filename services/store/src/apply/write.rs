@@ -4,7 +4,9 @@
 
 mod balances;
 mod change;
+mod corrections;
 mod entries;
+mod holds;
 mod lots;
 mod stripe;
 
@@ -29,6 +31,9 @@ pub(super) async fn decisions_in_tx(
         let lots = lots::insert_new_in_tx(tx, state, now).await?;
         let entries = entries::EntryColumns::of(decisions, encode)?;
         change::ledger_in_tx(tx, &entries, &balances, &lots, state.slot, now).await?;
+        holds::write_in_tx(tx, state).await?;
+        corrections::revocations_in_tx(tx, state, decisions).await?;
+        corrections::reversals_in_tx(tx, state).await?;
         metadata_in_tx(tx, decisions).await?;
     }
     if !decisions.stripe.events.is_empty() {
@@ -65,7 +70,7 @@ async fn metadata_in_tx(tx: &mut PgConnection, decisions: &Decisions) -> Result<
         .iter()
         .filter_map(|accepted| {
             let keyed = accepted.keyed.as_ref().filter(|keyed| !keyed.metadata.pairs().is_empty())?;
-            let own = accepted.operation.entries.last()?;
+            let own = accepted.operation.entries.first()?;
             Some((own, keyed.metadata.pairs().iter().map(|(k, v)| (k.clone(), v.clone())).collect()))
         })
         .collect();

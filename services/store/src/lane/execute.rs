@@ -102,8 +102,7 @@ async fn attempt(
     wait: Wait,
 ) -> Result<Vec<Outcome>, BatchError> {
     let items: Vec<&Item> = jobs.iter().map(|job| &job.item).collect();
-    let (encode, sandbox) = (shared.encode, shared.new_accounts_are_sandbox);
-    let batch = run_batch(&mut connection, &items, wait, encode, sandbox, &shared.measures);
+    let batch = run_batch(&mut connection, &items, wait, &shared.policy, &shared.measures);
     let result = tokio::time::timeout(BATCH_TIMEOUT, batch).await.unwrap_or_else(|_| {
         let silent = std::io::Error::from(std::io::ErrorKind::TimedOut);
         let source = StoreError::Database { operation: "run a batch", source: sqlx::Error::Io(silent) };

@@ -9,7 +9,7 @@ use domain::{
 use harness::TestDatabase;
 use sqlx::PgPool;
 use sqlx::types::Uuid;
-use store::{Answer, ApplyError, Item, Request, Store, StoreOptions};
+use store::{Answer, ApplyError, Item, Policy, Request, Store, StoreOptions};
 use tokio::time::Instant;
 
 pub(crate) struct Book {
@@ -27,10 +27,13 @@ pub(crate) fn open(url: &str) -> Store {
         database_url: url.to_owned(),
         lanes: 2,
         read_connections: 4,
-        new_accounts_are_sandbox: true,
-        encode,
+        policy: policy(),
     })
     .unwrap()
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy { new_accounts_are_sandbox: true, ..Policy::new(encode) }
 }
 
 pub(crate) fn soon() -> Instant {

@@ -129,7 +129,7 @@ async fn a_grants_entries_are_those_that_touched_it_and_no_other_balance_has_it(
     operation(book.apply(spend("a", "s2", 8)).await);
     operation(book.apply(spend("a", "s3", 1)).await);
     operation(book.apply(grant("b", "g1", 10)).await);
-    let id = first.grant.unwrap().grant_id;
+    let id = first.grants[0].grant_id;
     let filter = EntryFilter { grant: Some(id), ..EntryFilter::default() };
     let of = |id: &str| account(id);
     let page = book.store.entries_page((&of("a"), &credits()), &filter, 6, 10).await.unwrap().unwrap();

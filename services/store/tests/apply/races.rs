@@ -17,15 +17,12 @@ async fn race(book: &Book, first: Item, second: Item) -> (Outcome, Outcome) {
     let mut one = PgConnection::connect(book.database.url()).await.unwrap();
     let mut open = one.begin().await.unwrap();
     let mut outcomes =
-        run_batch(&mut open, &[&first], Wait::Block, encode, true, &Measures::default()).await.unwrap();
+        run_batch(&mut open, &[&first], Wait::Block, &policy(), &Measures::default()).await.unwrap();
     let earlier = outcomes.remove(0);
     let url = book.database.url().to_owned();
     let later = tokio::spawn(async move {
         let mut two = PgConnection::connect(&url).await.unwrap();
-        run_batch(&mut two, &[&second], Wait::Block, encode, true, &Measures::default())
-            .await
-            .unwrap()
-            .remove(0)
+        run_batch(&mut two, &[&second], Wait::Block, &policy(), &Measures::default()).await.unwrap().remove(0)
     });
     blocked(book.pool(), 1).await;
     open.commit().await.unwrap();
@@ -91,13 +88,13 @@ async fn an_account_that_is_made_while_another_is_waited_for_is_locked_too() {
     let mut one = PgConnection::connect(book.database.url()).await.unwrap();
     let mut open = one.begin().await.unwrap();
     let first = item(spend("user_1", "a", 1));
-    run_batch(&mut open, &[&first], Wait::Block, encode, true, &Measures::default()).await.unwrap();
+    run_batch(&mut open, &[&first], Wait::Block, &policy(), &Measures::default()).await.unwrap();
     let url = book.database.url().to_owned();
     let later = tokio::spawn(async move {
         let mut two = PgConnection::connect(&url).await.unwrap();
         let items = [item(spend("user_1", "b", 1)), item(spend("user_2", "c", 3))];
         let items: Vec<&Item> = items.iter().collect();
-        run_batch(&mut two, &items, Wait::Block, encode, true, &Measures::default()).await.unwrap()
+        run_batch(&mut two, &items, Wait::Block, &policy(), &Measures::default()).await.unwrap()
     });
     blocked(book.pool(), 1).await;
     book.apply(grant("user_2", "g", 5)).await.unwrap();
@@ -162,7 +159,7 @@ async fn a_stripe_key_that_others_hold_delays_its_event_but_no_stranger() {
     let mut one = PgConnection::connect(book.database.url()).await.unwrap();
     let mut foreign = one.begin().await.unwrap();
     let session = item(paid("evt_1", "cs_1", None, "user_1"));
-    run_batch(&mut foreign, &[&session], Wait::Block, encode, true, &Measures::default()).await.unwrap();
+    run_batch(&mut foreign, &[&session], Wait::Block, &policy(), &Measures::default()).await.unwrap();
     // Another account, the same session.
     let store = book.store.clone();
     let waiting =

@@ -16,7 +16,7 @@ async fn a_repeated_command_gets_the_answer_as_it_was_then() {
     let (again, replayed) = operation(book.apply(grant("user_1", "g", 100)).await);
     assert!(replayed);
     let as_loaded = |mut operation: domain::Operation| {
-        operation.grant.iter_mut().for_each(|lot| lot.change = domain::Change::None);
+        operation.grants.iter_mut().for_each(|lot| lot.change = domain::Change::None);
         operation
     };
     assert_eq!(as_loaded(again), as_loaded(first));
@@ -49,7 +49,7 @@ async fn two_commands_with_one_key_in_one_batch_have_one_effect() {
     let mut connection = book.pool().acquire().await.unwrap();
     let batch: Vec<_> = items.iter().collect();
     let outcomes =
-        run_batch(&mut connection, &batch, Wait::Block, encode, true, &Measures::default()).await.unwrap();
+        run_batch(&mut connection, &batch, Wait::Block, &policy(), &Measures::default()).await.unwrap();
     let replayed: Vec<_> = outcomes
         .iter()
         .map(|outcome| match outcome {
@@ -86,10 +86,9 @@ async fn a_batch_that_is_tried_again_after_its_commit_knows_its_own_operations()
     let request = item(grant("user_1", "g", 100));
     let mut connection = sqlx::PgConnection::connect(book.database.url()).await.unwrap();
     for _ in 0..2 {
-        let outcomes =
-            run_batch(&mut connection, &[&request], Wait::Skip, encode, true, &Measures::default())
-                .await
-                .unwrap();
+        let outcomes = run_batch(&mut connection, &[&request], Wait::Skip, &policy(), &Measures::default())
+            .await
+            .unwrap();
         let store::Outcome::Decided(answer) = outcomes.into_iter().next().unwrap() else { panic!("busy") };
         assert!(!operation(answer).1, "it is the caller's first call");
     }

@@ -38,7 +38,7 @@ async fn a_spend_burns_promotions_before_purchases_and_the_sooner_expiry_first()
     let mut ids = Vec::new();
     for (key, action) in [("purchase", purchase), ("late", late), ("soon", soon), ("gift", gift)] {
         let (operation, _) = operation(book.apply(command("user_1", key, action)).await);
-        ids.push(operation.grant.unwrap().grant_id);
+        ids.push(operation.grants[0].grant_id);
     }
     let (spent, _) = operation(book.apply(spend("user_1", "s", 35)).await);
     let lines: Vec<_> = spent.entries[0].lines.iter().map(|line| (line.grant_id, line.available)).collect();

@@ -17,7 +17,7 @@ use edge::{ApiKey, EdgeConfig, EdgeLimits};
 use futures::future::select_all;
 use relay::{Relay, RelayOptions};
 use signature::Secrets;
-use store::{Durability, Store, StoreOptions};
+use store::{Durability, Policy, Store, StoreOptions};
 use stripe::Catalogue;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -254,8 +254,7 @@ fn open(role: &CreditsRole) -> Result<Store, Error> {
         database_url: role.database_url.clone(),
         lanes: role.lanes,
         read_connections: role.read_connections,
-        new_accounts_are_sandbox: role.sandbox,
-        encode: credits::encode_entry,
+        policy: Policy { new_accounts_are_sandbox: role.sandbox, ..Policy::new(credits::encode_entry) },
     };
     Store::open(options).map_err(|source| Error::Database { setting: "--database-url", source })
 }

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use domain::{AccountId, Balance, Figures, Lot, Timestamp, Unit};
+use domain::{AccountId, Armed, Balance, Change, Figures, Hold, Lot, Timestamp, Unit};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use super::Wanted;
 use crate::apply::BalanceKey;
 use crate::error::StoreError;
 use crate::row::{LotRow, array_literal, from_time, to_hash, to_time};
@@ -30,13 +32,11 @@ pub(super) struct Read {
 pub(super) async fn read_in_tx(
     tx: &mut PgConnection,
     keys: &BTreeSet<(AccountId, String)>,
-    demands: &BTreeMap<BalanceKey, i64>,
-    now: Timestamp,
+    wanted: &BTreeMap<BalanceKey, Wanted>,
 ) -> Result<Read, StoreError> {
-    let mut read = first_in_tx(tx, keys, demands, now).await?;
-    further_lots_in_tx(tx, &mut read.balances, demands, now).await?;
+    let mut read = first_in_tx(tx, keys, wanted).await?;
+    further_lots_in_tx(tx, &mut read.balances, wanted).await?;
     read.balances.values_mut().for_each(|balance| balance.lots.sort_unstable_by_key(Lot::burn_key));
-    unloaded_in_tx(tx, &mut read.balances, now).await?;
     Ok(read)
 }
 
@@ -48,12 +48,12 @@ pub(super) async fn read_in_tx(
 async fn first_in_tx(
     tx: &mut PgConnection,
     keys: &BTreeSet<(AccountId, String)>,
-    demands: &BTreeMap<BalanceKey, i64>,
-    now: Timestamp,
+    wanted: &BTreeMap<BalanceKey, Wanted>,
 ) -> Result<Read, StoreError> {
     let (key_accounts, key_texts): (Vec<String>, Vec<String>) =
         keys.iter().map(|(account, key)| (account.as_str().to_owned(), key.clone())).unzip();
-    let (accounts, units) = columns(demands.keys());
+    let (accounts, units) = columns(wanted.keys());
+    let nows = wanted.values().map(|wanted| to_time(wanted.now)).collect::<Result<Vec<_>, _>>()?;
     let rows = sqlx::query!(
         r#"select exists (
                       select from unnest($1::text[], $2::text[]) as wanted(account_id, idempotency_key)
@@ -67,15 +67,18 @@ async fn first_in_tx(
                   found.held as "held?", found.scheduled as "scheduled?", found.debt as "debt?",
                   found.version as "version?", found.entry_hash as "entry_hash?",
                   found.last_effective_at as "last_effective_at?", found.open_lots as "open_lots?",
-                  found.next_due_at as "next_due_at?",
+                  found.open_holds as "open_holds?", found.next_due_at as "next_due_at?",
+                  found.armed as "armed?: Json<Armed>",
                   lot.grant_id as "grant_id?", lot.version as "lot_version?",
                   lot.last_version as "lot_last_version?", lot.kind as "kind?", lot.priority as "priority?",
                   lot.amount as "amount?", lot.remaining as "remaining?", lot.held as "lot_held?",
+                  lot.expired as "expired?", lot.raises as "raises?",
                   lot.effective_at as "effective_at?", lot.expires_at as "expires_at?", lot.active as "active?",
                   lot.cost_currency as "cost_currency?", lot.cost_minor_units as "cost_minor_units?"
            from (select) as once
            left join (
-               select b.* from unnest($3::text[], $4::text[]) as wanted(account_id, unit)
+               select b.*, wanted.now
+               from unnest($3::text[], $4::text[], $6::timestamptz[]) as wanted(account_id, unit, now)
                cross join lateral (
                    select * from balances
                    where account_id = wanted.account_id and unit = wanted.unit limit 1
@@ -89,7 +92,7 @@ async fn first_in_tx(
                union all
                (select * from grants
                 where account_id = found.account_id and unit = found.unit and closed_at is null
-                  and found.next_due_at <= $6 and due_at <= $6
+                  and found.next_due_at <= found.now and due_at <= found.now
                 order by due_at)
            ) as lot on true"#,
         &key_accounts,
@@ -97,7 +100,7 @@ async fn first_in_tx(
         &accounts,
         &units,
         FIRST_PAGE,
-        to_time(now)?
+        &nows
     )
     .fetch_all(tx)
     .await
@@ -111,8 +114,6 @@ async fn first_in_tx(
         let key = (AccountId::try_new(account.as_str())?, Unit::try_new(unit.as_str())?);
         if !balances.contains_key(&key) {
             let balance = Balance {
-                account: key.0.clone(),
-                unit: key.1.clone(),
                 figures: Figures {
                     available: row.available.ok_or(MISSING)?,
                     held: row.held.ok_or(MISSING)?,
@@ -123,10 +124,11 @@ async fn first_in_tx(
                 hash: to_hash(&row.entry_hash.ok_or(MISSING)?)?,
                 last_effective_at: row.last_effective_at.map(from_time).transpose()?,
                 open_lots: i64::from(row.open_lots.ok_or(MISSING)?),
-                // Until the lots are loaded, all are unloaded: the next due time is theirs.
+                open_holds: i64::from(row.open_holds.ok_or(MISSING)?),
+                // Until lots and holds are loaded, all are unloaded: the next due time is theirs.
                 unloaded_due_at: row.next_due_at.map(from_time).transpose()?,
-                lots: Vec::new(),
-                closed: Vec::new(),
+                armed: row.armed.map(|Json(armed)| armed).unwrap_or_default(),
+                ..Balance::empty(key.0.clone(), key.1.clone())
             };
             balances.insert(key.clone(), balance);
         }
@@ -146,6 +148,8 @@ async fn first_in_tx(
             amount: row.amount.ok_or(MISSING)?,
             remaining: row.remaining.ok_or(MISSING)?,
             held: row.lot_held.ok_or(MISSING)?,
+            expired: row.expired.ok_or(MISSING)?,
+            raises: row.raises,
             effective_at: row.effective_at.ok_or(MISSING)?,
             expires_at: row.expires_at,
             active: row.active.ok_or(MISSING)?,
@@ -162,8 +166,7 @@ async fn first_in_tx(
 async fn further_lots_in_tx(
     tx: &mut PgConnection,
     balances: &mut BTreeMap<BalanceKey, Balance>,
-    demands: &BTreeMap<BalanceKey, i64>,
-    now: Timestamp,
+    wanted: &BTreeMap<BalanceKey, Wanted>,
 ) -> Result<(), StoreError> {
     let mut page = FIRST_PAGE;
     loop {
@@ -172,7 +175,9 @@ async fn further_lots_in_tx(
             .filter(|(key, balance)| {
                 // Fewer rows than a page: there are no more.
                 let full = i64::try_from(balance.lots.len()).is_ok_and(|count| count >= page);
-                full && lasting(&balance.lots, now) < demands.get(*key).copied().unwrap_or(0)
+                full && wanted.get(*key).is_some_and(|wanted| {
+                    lasting(&balance.lots, wanted.now) < wanted.demand.min(balance.figures.available)
+                })
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -180,7 +185,7 @@ async fn further_lots_in_tx(
             return Ok(());
         }
         page = page.saturating_mul(PAGE_GROWTH);
-        let rows = lot_page_in_tx(tx, balances, &short, page, now).await?;
+        let rows = lot_page_in_tx(tx, balances, &short, page, wanted).await?;
         for key in short {
             balances.entry(key).and_modify(|balance| balance.lots.clear());
         }
@@ -204,22 +209,26 @@ fn lasting(lots: &[Lot], now: Timestamp) -> i64 {
 async fn lot_page_in_tx(
     tx: &mut PgConnection,
     balances: &BTreeMap<BalanceKey, Balance>,
-    wanted: &[BalanceKey],
+    short: &[BalanceKey],
     page: i64,
-    now: Timestamp,
+    wanted: &BTreeMap<BalanceKey, Wanted>,
 ) -> Result<Vec<(BalanceKey, Lot)>, StoreError> {
-    let (accounts, units) = columns(wanted.iter());
-    let is_due =
-        |key| balances.get(key).and_then(|balance| balance.unloaded_due_at).is_some_and(|at| at <= now);
-    let due: Vec<bool> = wanted.iter().map(is_due).collect();
+    let (accounts, units) = columns(short.iter());
+    // Nothing is due where no time is given.
+    let due_until = |key: &BalanceKey| {
+        let due_at = balances.get(key).and_then(|balance| balance.unloaded_due_at)?;
+        wanted.get(key).map(|wanted| wanted.now).filter(|now| due_at <= *now)
+    };
+    let due_until: Vec<Option<OffsetDateTime>> =
+        short.iter().map(|key| due_until(key).map(to_time).transpose()).collect::<Result<_, _>>()?;
     let rows = sqlx::query_as!(
         LotRow,
         r#"select lot.account_id as "account_id!", lot.unit as "unit!", lot.grant_id as "grant_id!",
                   lot.version as "version!", lot.last_version as "last_version!", lot.kind as "kind!",
                   lot.priority as "priority!", lot.amount as "amount!", lot.remaining as "remaining!",
-                  lot.held as "held!", lot.effective_at as "effective_at!", lot.expires_at,
+                  lot.held as "held!", lot.expired as "expired!", lot.raises, lot.effective_at as "effective_at!", lot.expires_at,
                   lot.active as "active!", lot.cost_currency, lot.cost_minor_units
-           from unnest($1::text[], $2::text[], $5::bool[]) as wanted(account_id, unit, due)
+           from unnest($1::text[], $2::text[], $4::timestamptz[]) as wanted(account_id, unit, due_until)
            cross join lateral (
                (select * from grants
                 where account_id = wanted.account_id and unit = wanted.unit and closed_at is null and active
@@ -228,14 +237,13 @@ async fn lot_page_in_tx(
                union all
                (select * from grants
                 where account_id = wanted.account_id and unit = wanted.unit and closed_at is null
-                  and wanted.due and due_at <= $4
+                  and due_at <= wanted.due_until
                 order by due_at)
            ) as lot"#,
         &accounts,
         &units,
         page,
-        to_time(now)?,
-        &due
+        &due_until as &[Option<OffsetDateTime>]
     )
     .fetch_all(tx)
     .await
@@ -243,47 +251,50 @@ async fn lot_page_in_tx(
     rows.into_iter().map(LotRow::into_lot).collect()
 }
 
-/// The next due time of the lots that were not loaded. Asked for balances alone that have a due time and more open lots
-/// than were loaded; of those the loaded ones are few beside the index entries that a scan would pass otherwise.
-async fn unloaded_in_tx(
+/// The next due time of the lots and holds that were not loaded. Asked for balances alone that have a due time and more
+/// of them open than were loaded; of those the loaded ones are few beside the index entries that a scan would pass
+/// otherwise.
+pub(super) async fn unloaded_in_tx(
     tx: &mut PgConnection,
     balances: &mut BTreeMap<BalanceKey, Balance>,
-    now: Timestamp,
+    wanted: &BTreeMap<BalanceKey, Wanted>,
 ) -> Result<(), StoreError> {
-    for balance in balances.values_mut() {
-        if usize::try_from(balance.open_lots).is_ok_and(|open| open <= balance.lots.len()) {
-            balance.unloaded_due_at = None;
-        }
+    for balance in balances.values_mut().filter(|balance| are_all_loaded(balance)) {
+        balance.unloaded_due_at = None;
     }
-    let expecting = || balances.values().filter(|balance| balance.unloaded_due_at.is_some());
-    let keys: Vec<BalanceKey> =
-        expecting().map(|balance| (balance.account.clone(), balance.unit.clone())).collect();
-    if keys.is_empty() {
+    let mut columns = Columns::default();
+    for (key, balance) in balances.iter().filter(|(_, balance)| balance.unloaded_due_at.is_some()) {
+        let now = wanted.get(key).map(|wanted| wanted.now).ok_or(StoreError::Broken("balance not wanted"))?;
+        columns.push(balance, now)?;
+    }
+    if columns.accounts.is_empty() {
         return Ok(());
     }
-    let loaded = expecting().map(|balance| {
-        // What is due now was loaded, and the scan begins after it.
-        let later = balance.lots.iter().filter(|lot| lot.due_at().is_some_and(|at| at > now));
-        array_literal(later.map(|lot| lot.grant_id.uuid()))
-    });
-    let loaded: Vec<String> = loaded.collect();
-    let (accounts, units) = columns(keys.iter());
     let rows = sqlx::query!(
         r#"select wanted.account_id as "account_id!", wanted.unit as "unit!",
-                  (select g.due_at from grants g
-                   where g.account_id = wanted.account_id and g.unit = wanted.unit and g.closed_at is null
-                     and g.due_at > $4 and g.grant_id <> all(wanted.loaded)
-                   order by g.due_at limit 1) as "due_at: OffsetDateTime"
+                  least(
+                      (select g.due_at from grants g
+                       where g.account_id = wanted.account_id and g.unit = wanted.unit and g.closed_at is null
+                         and g.due_at > wanted.now and g.grant_id <> all(wanted.lots)
+                       order by g.due_at limit 1),
+                      (select h.expires_at from holds h
+                       where h.account_id = wanted.account_id and h.unit = wanted.unit and h.closed_at is null
+                         and wanted.has_holds and h.expires_at > wanted.now and h.hold_id <> all(wanted.holds)
+                       order by h.expires_at limit 1)
+                  ) as "due_at: OffsetDateTime"
            from (
-               select account_id, unit, loaded::uuid[] as loaded
-               from unnest($1::text[], $2::text[], $3::text[]) as texts(account_id, unit, loaded)
+               select account_id, unit, lots::uuid[] as lots, holds::uuid[] as holds, has_holds, now
+               from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::timestamptz[])
+                    as texts(account_id, unit, lots, holds, has_holds, now)
                -- So that the text is read once a balance, not once a lot.
                offset 0
            ) as wanted"#,
-        &accounts,
-        &units,
-        &loaded,
-        to_time(now)?
+        &columns.accounts,
+        &columns.units,
+        &columns.lots,
+        &columns.holds,
+        &columns.has_holds,
+        &columns.nows
     )
     .fetch_all(tx)
     .await
@@ -296,6 +307,41 @@ async fn unloaded_in_tx(
     Ok(())
 }
 
-fn columns<'a>(keys: impl Iterator<Item = &'a BalanceKey>) -> (Vec<String>, Vec<String>) {
+fn are_all_loaded(balance: &Balance) -> bool {
+    let covers = |open: i64, loaded: usize| usize::try_from(open).is_ok_and(|open| open <= loaded);
+    let holds = balance.holds.iter().filter(|hold| hold.is_open()).count();
+    covers(balance.open_lots, balance.lots.len()) && covers(balance.open_holds, holds)
+}
+
+/// Balances whose unloaded lots and holds have a due time, column by column.
+#[derive(Default)]
+struct Columns {
+    accounts: Vec<String>,
+    units: Vec<String>,
+    /// What was loaded and is due one day, as array literals.
+    lots: Vec<String>,
+    holds: Vec<String>,
+    has_holds: Vec<bool>,
+    nows: Vec<OffsetDateTime>,
+}
+
+impl Columns {
+    fn push(&mut self, balance: &Balance, now: Timestamp) -> Result<(), StoreError> {
+        debug_assert!(balance.lots.iter().all(|lot| lot.change == Change::None), "read before decided");
+        // What is due now was loaded, and the scan begins after it.
+        let later = |due_at: Option<Timestamp>| due_at.is_some_and(|at| at > now);
+        let lots = balance.lots.iter().filter(|lot| later(lot.due_at()));
+        let holds = balance.holds.iter().filter(|hold| later(Hold::due_at(hold)));
+        self.accounts.push(balance.account.as_str().to_owned());
+        self.units.push(balance.unit.as_str().to_owned());
+        self.lots.push(array_literal(lots.map(|lot| lot.grant_id.uuid())));
+        self.holds.push(array_literal(holds.map(|hold| hold.hold_id.uuid())));
+        self.has_holds.push(balance.open_holds > 0);
+        self.nows.push(to_time(now)?);
+        Ok(())
+    }
+}
+
+pub(super) fn columns<'a>(keys: impl Iterator<Item = &'a BalanceKey>) -> (Vec<String>, Vec<String>) {
     keys.map(|(account, unit)| (account.as_str().to_owned(), unit.as_str().to_owned())).unzip()
 }

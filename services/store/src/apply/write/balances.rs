@@ -24,6 +24,8 @@ pub(super) struct BalanceColumns {
     pub(super) hashes: Vec<Vec<u8>>,
     pub(super) lasts: Vec<OffsetDateTime>,
     pub(super) open_lots: Vec<i32>,
+    pub(super) open_holds: Vec<i32>,
+    pub(super) armed: Vec<Option<serde_json::Value>>,
     pub(super) dues: Vec<Option<OffsetDateTime>>,
 }
 
@@ -39,6 +41,10 @@ impl BalanceColumns {
         self.hashes.push(balance.hash.0.to_vec());
         self.lasts.push(to_time(balance.last_effective_at.unwrap_or(now))?);
         self.open_lots.push(i32::try_from(balance.open_lots).map_err(|_| StoreError::Broken("open lots"))?);
+        self.open_holds
+            .push(i32::try_from(balance.open_holds).map_err(|_| StoreError::Broken("open holds"))?);
+        let armed = balance.armed.iter().map(|(name, is_armed)| (name.clone(), (*is_armed).into()));
+        self.armed.push((!balance.armed.is_empty()).then(|| serde_json::Value::Object(armed.collect())));
         self.dues.push(balance.next_due_at().map(to_time).transpose()?);
         Ok(())
     }
@@ -69,10 +75,10 @@ pub(super) async fn insert_new_in_tx(
 async fn insert_in_tx(tx: &mut PgConnection, columns: &BalanceColumns) -> Result<(), StoreError> {
     sqlx::query!(
         r#"insert into balances (account_id, unit, available, held, scheduled, debt, version, entry_hash,
-                                 last_effective_at, open_lots, next_due_at)
+                                 last_effective_at, open_lots, next_due_at, open_holds, armed)
            select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
                                 $6::bigint[], $7::bigint[], $8::bytea[], $9::timestamptz[], $10::int[],
-                                $11::timestamptz[])"#,
+                                $11::timestamptz[], $12::int[], $13::jsonb[])"#,
         &columns.accounts,
         &columns.units,
         &columns.available,
@@ -83,7 +89,9 @@ async fn insert_in_tx(tx: &mut PgConnection, columns: &BalanceColumns) -> Result
         &columns.hashes,
         &columns.lasts,
         &columns.open_lots,
-        &columns.dues as &[Option<OffsetDateTime>]
+        &columns.dues as &[Option<OffsetDateTime>],
+        &columns.open_holds,
+        &columns.armed as &[Option<serde_json::Value>]
     )
     .execute(tx)
     .await

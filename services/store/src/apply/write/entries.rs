@@ -1,13 +1,14 @@
 //! Entries of a batch as columns for `change.rs`, each with what its rows in `operations` and `outbox` need.
 
-use domain::Entry;
+use domain::{Entry, HoldId};
+use serde::Serialize;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
 use crate::apply::EncodeEvent;
 use crate::apply::decision::{Decisions, Keyed};
 use crate::error::StoreError;
-use crate::row::{array_literal, to_time};
+use crate::row::{CrossingRow, array_literal, parts_in_a_row, to_time};
 
 /// Entries, column by column, in the order of the journal.
 #[derive(Debug, Default)]
@@ -43,7 +44,15 @@ pub(super) struct EntryColumns {
     pub(super) keys: Vec<Option<String>>,
     pub(super) rpcs: Vec<Option<String>>,
     pub(super) fingerprints: Vec<Option<Vec<u8>>>,
+    pub(super) results: Vec<Option<serde_json::Value>>,
     pub(super) events: Vec<Vec<u8>>,
+    /// What few entries have.
+    pub(super) hold_ids: Vec<Option<Uuid>>,
+    pub(super) hold_ends: Vec<Option<OffsetDateTime>>,
+    pub(super) reverses: Vec<Option<i64>>,
+    pub(super) crossed: Vec<Option<serde_json::Value>>,
+    pub(super) revoked: Vec<Option<String>>,
+    pub(super) reclaimed: Vec<Option<String>>,
 }
 
 impl EntryColumns {
@@ -90,7 +99,23 @@ impl EntryColumns {
         self.keys.push(keyed.map(|keyed| keyed.key.clone()));
         self.rpcs.push(keyed.map(|keyed| keyed.rpc.to_owned()));
         self.fingerprints.push(keyed.map(|keyed| keyed.fingerprint.to_vec()));
+        let result = keyed.and_then(|keyed| keyed.result.as_ref()).map(to_json);
+        self.results.push(result.transpose()?);
         self.events.push(event);
+        self.hold_ids.push(entry.hold_id.map(HoldId::uuid));
+        self.hold_ends.push(entry.hold_expires_at.map(to_time).transpose()?);
+        self.reverses.push(entry.reverses);
+        let crossed: Vec<CrossingRow> = entry.crossed.iter().map(CrossingRow::from).collect();
+        self.crossed.push((!crossed.is_empty()).then(|| to_json(&crossed)).transpose()?);
+        let revoked = entry.revocation.as_ref().map(parts_in_a_row);
+        self.revoked.push(revoked.map(|parts| array_literal(parts.into_iter())));
+        let has_reclaimed = entry.lines.iter().any(|line| line.reclaimed != 0);
+        let reclaimed = has_reclaimed.then(|| array_literal(entry.lines.iter().map(|line| line.reclaimed)));
+        self.reclaimed.push(reclaimed);
         Ok(())
     }
+}
+
+fn to_json(value: &impl Serialize) -> Result<serde_json::Value, StoreError> {
+    serde_json::to_value(value).map_err(|_| StoreError::Broken("a value that is no JSON"))
 }

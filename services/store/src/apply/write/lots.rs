@@ -19,6 +19,7 @@ pub(super) struct LotColumns {
     pub(super) ids: Vec<Uuid>,
     pub(super) remaining: Vec<i64>,
     pub(super) held: Vec<i64>,
+    pub(super) expired: Vec<i64>,
     pub(super) last_versions: Vec<i64>,
     pub(super) actives: Vec<bool>,
     pub(super) dues: Vec<Option<OffsetDateTime>>,
@@ -32,6 +33,7 @@ impl LotColumns {
         self.ids.push(lot.grant_id.uuid());
         self.remaining.push(lot.remaining);
         self.held.push(lot.held);
+        self.expired.push(lot.expired);
         self.last_versions.push(lot.last_version);
         self.actives.push(lot.active);
         self.dues.push(lot.due_at().map(to_time).transpose()?);
