@@ -266,6 +266,7 @@ fn denied(account: &AccountId, why: Denied) -> Row {
             format!("the balance may hold at most {limit} credits"),
             vec![("limit", limit.to_string()), ("would_be", would_be.to_string())],
         ),
+        _ => internal(),
     }
 }
 

@@ -130,5 +130,6 @@ fn outcome(answer: Answer, command: &Command) -> Result<Outcome, CallError> {
     Ok(match command.action {
         Action::Grant(_) => Outcome::Grant(granted(answer, &command.context)?),
         Action::Spend(_) => Outcome::Spend(spent(answer)?),
+        _ => return Err(CallError::Broken("a command without an RPC")),
     })
 }

@@ -32,7 +32,7 @@ pub(super) fn granted(answer: Answer, context: &Context) -> Result<GrantCreditsR
         return Err(CallError::Broken("a command's answer is no operation"));
     };
     let entry = own_entry(&operation).ok_or(CallError::Broken("an operation without entries"))?;
-    let lot = operation.grant.as_ref().ok_or(CallError::Broken("a grant without lot"))?;
+    let lot = operation.grants.first().ok_or(CallError::Broken("a grant without lot"))?;
     Ok(GrantCreditsResponse {
         balance: Some(balance_after(entry)),
         entry: Some(proto_entry(entry)),
