@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use domain::{
-    AccountId, Action, Command, Context, Entry, Expiry, Grant, GrantKind, IdempotencyKey, Operation,
-    OperationId, Priority, Spend, Timestamp, Unit,
+    AccountId, Action, Adjust, Capture, Command, Context, Denied, Entry, EntryRef, Expiry, Figures, Grant,
+    GrantId, GrantKind, HoldId, IdempotencyKey, NewHold, Operation, OperationId, Priority, Release, Reverse,
+    Revoke, Shortfall, Spend, Timestamp, Unit,
 };
 use harness::TestDatabase;
 use sqlx::PgPool;
@@ -73,6 +74,33 @@ pub(crate) fn spend(id: &str, key: &str, amount: i64) -> Request {
     command(id, key, Action::Spend(Spend { amount, allow_partial: false }))
 }
 
+pub(crate) fn hold(id: &str, key: &str, amount: i64, ttl_s: i64) -> Request {
+    command(id, key, Action::Hold(NewHold { amount, ttl_us: ttl_s * 1_000_000 }))
+}
+
+pub(crate) fn capture(id: &str, key: &str, hold_id: HoldId, amount: i64, is_final: bool) -> Request {
+    command(id, key, Action::Capture(Capture { hold_id, amount, is_final, allow_overage: false }))
+}
+
+pub(crate) fn release(id: &str, key: &str, hold_id: HoldId) -> Request {
+    command(id, key, Action::Release(Release { hold_id }))
+}
+
+pub(crate) fn reverse(id: &str, key: &str, entry: EntryRef, amount: Option<i64>) -> Request {
+    command(id, key, Action::Reverse(Reverse { entry, amount }))
+}
+
+pub(crate) fn revoke(id: &str, key: &str, grant_id: GrantId, revoked: i64, shortfall: Shortfall) -> Request {
+    command(id, key, Action::Revoke(Revoke { grant_id, revoked, shortfall: Some(shortfall) }))
+}
+
+pub(crate) fn adjust(id: &str, key: &str, delta: i64) -> Request {
+    let context = Context { actor: "test".to_owned(), reason: "why".to_owned(), ..Context::default() };
+    let key = IdempotencyKey::try_new(key).unwrap();
+    let action = Action::Adjust(Adjust { delta, expires_at: None });
+    Request::Command(Command::try_new(account(id), credits(), key, context, action).unwrap())
+}
+
 pub(crate) fn item(request: Request) -> Item {
     Item { request, operation_id: OperationId::from_uuid(Uuid::now_v7()), commit_tried: false }
 }
@@ -85,9 +113,17 @@ pub(crate) fn operation(answer: Result<Answer, ApplyError>) -> (Operation, bool)
     }
 }
 
+/// Why the rules refused.
+pub(crate) fn denied(answer: Result<Answer, ApplyError>) -> Denied {
+    match answer {
+        Err(ApplyError::Denied(denied)) => denied,
+        other => panic!("not refused by the rules: {other:?}"),
+    }
+}
+
 /// What is available after an operation.
 pub(crate) fn left(answer: Result<Answer, ApplyError>) -> i64 {
-    store::own_entry(&operation(answer).0).unwrap().after.available
+    store::last_entry(&operation(answer).0).unwrap().after.available
 }
 
 pub(crate) async fn count(pool: &PgPool, table: &str) -> i64 {
@@ -127,6 +163,25 @@ impl Book {
     pub(crate) async fn available(&self, id: &str) -> i64 {
         let rows = self.store.balances(&[(account(id), credits())]).await.unwrap();
         rows.first().map_or(0, |row| row.figures.available)
+    }
+
+    /// available, held, scheduled, debt.
+    pub(crate) async fn figures(&self, id: &str) -> [i64; 4] {
+        let rows = self.store.balances(&[(account(id), credits())]).await.unwrap();
+        let Figures { available, held, scheduled, debt } =
+            rows.first().map_or_else(Figures::default, |row| row.figures);
+        [available, held, scheduled, debt]
+    }
+
+    /// Gives an account a clock of its own that stands `seconds` from now, and settles what is due by it.
+    pub(crate) async fn clock(&self, id: &str, seconds: i64) {
+        sqlx::query("update accounts set test_clock_at = clock_timestamp() + $2 * interval '1 second' where account_id = $1")
+            .bind(id)
+            .bind(seconds)
+            .execute(self.pool())
+            .await
+            .unwrap();
+        self.apply(Request::Settle { account: account(id), unit: credits() }).await.unwrap();
     }
 
     /// Recomputes the hash chain of a balance, and checks every invariant of the database.

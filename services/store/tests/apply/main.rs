@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
 mod book;
+mod corrections;
 mod faults;
+mod holds;
 mod pages;
 mod plans;
 mod races;
