@@ -81,6 +81,19 @@ impl Caller {
     pub(crate) fn require_account(&self, account: &AccountId) -> Result<(), CallError> {
         if self.principal.covers(account) { Ok(()) } else { Err(CallError::NotCovered(account.clone())) }
     }
+
+    /// I10, for a call that names accounts by how their ids begin.
+    ///
+    /// # Errors
+    /// [`CallError::PrefixNotCovered`].
+    #[allow(dead_code, reason = "for the RPCs that follow")]
+    pub(crate) fn require_prefix(&self, prefix: &str) -> Result<(), CallError> {
+        if self.principal.covers_prefix(prefix) {
+            Ok(())
+        } else {
+            Err(CallError::PrefixNotCovered(prefix.to_owned()))
+        }
+    }
 }
 
 fn principal<T>(request: &Request<T>) -> Result<&Arc<Principal>, CallError> {

@@ -1,9 +1,15 @@
-//! Journal entries, balances and lots as the API shows them.
+//! Journal entries and balances as the API shows them; what is in them has files of its own.
 
-use domain::{AccountId, Context, Entry, Figures, Lot, Timestamp, Unit};
+mod grant;
+mod hold;
+
+use domain::{AccountId, Crossing, Entry, Figures, Line, Timestamp, Unit};
 use prost::Message;
 use proto::v1;
-use store::{StoredBalance, StoredGrant};
+use store::StoredBalance;
+
+pub(crate) use grant::{changed_grant, listed_grant, proto_grant};
+pub(crate) use hold::{made_hold, proto_hold};
 
 /// An entry as the outbox carries it and streams send it: an encoded `tallystick.credits.v1.Entry`.
 #[must_use]
@@ -12,13 +18,6 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
 }
 
 pub(crate) fn proto_entry(entry: &Entry) -> v1::Entry {
-    let line = |line: &domain::Line| v1::EntryLine {
-        grant_id: line.grant_id.to_string(),
-        available_delta: line.available,
-        held_delta: line.held,
-        scheduled_delta: line.scheduled,
-        reclaimed: 0,
-    };
     v1::Entry {
         account_id: entry.account.to_string(),
         unit: entry.unit.to_string(),
@@ -36,7 +35,7 @@ pub(crate) fn proto_entry(entry: &Entry) -> v1::Entry {
         held: entry.after.held,
         scheduled: entry.after.scheduled,
         debt: entry.after.debt,
-        lines: entry.lines.iter().map(line).collect(),
+        lines: entry.lines.iter().map(proto_line).collect(),
         reference: entry.reference.clone(),
         actor: entry.actor.clone(),
         on_behalf_of: entry.on_behalf_of.clone(),
@@ -46,8 +45,35 @@ pub(crate) fn proto_entry(entry: &Entry) -> v1::Entry {
         traceparent: entry.traceparent.clone().unwrap_or_default(),
         metadata_digest: entry.metadata_digest.map(|digest| digest.to_vec().into()).unwrap_or_default(),
         entry_hash: entry.hash.0.to_vec().into(),
-        ..v1::Entry::default()
+        crossed: entry.crossed.iter().map(proto_crossing).collect(),
+        hold_id: entry.hold_id.map(|hold| hold.to_string()).unwrap_or_default(),
+        reversed_entry_id: reversed(entry).unwrap_or_default(),
+        revocation: entry.revocation.map(grant::proto_revocation),
+        hold_expires_at: entry.hold_expires_at.map(proto_timestamp),
     }
+}
+
+pub(crate) fn proto_line(line: &Line) -> v1::EntryLine {
+    v1::EntryLine {
+        grant_id: line.grant_id.to_string(),
+        available_delta: line.available,
+        held_delta: line.held,
+        scheduled_delta: line.scheduled,
+        reclaimed: line.reclaimed,
+    }
+}
+
+pub(crate) fn proto_crossing(crossing: &Crossing) -> v1::ThresholdCrossing {
+    v1::ThresholdCrossing {
+        name: crossing.name.clone(),
+        at: crossing.at,
+        direction: i32::from(crossing.direction.code()),
+    }
+}
+
+/// An entry names the reversed one by its version alone; the hash chain says which that was.
+fn reversed(entry: &Entry) -> Option<String> {
+    entry.reverses.map(|version| format!("{}/{version}", entry.unit))
 }
 
 /// The balance right after an entry.
@@ -88,56 +114,7 @@ fn figures(figures: Figures) -> v1::Balance {
     v1::Balance { available, held, scheduled, debt, ..v1::Balance::default() }
 }
 
-/// A lot as it was right after the operation that granted it; `entry` is the grant's own. A replay has the same
-/// notes, since the request's fingerprint covers them.
-pub(crate) fn proto_grant(lot: &Lot, entry: &Entry, context: &Context) -> v1::Grant {
-    v1::Grant {
-        account_id: entry.account.to_string(),
-        unit: entry.unit.to_string(),
-        reference: context.reference.clone(),
-        metadata: context.metadata.pairs().clone().into_iter().collect(),
-        created_at: Some(proto_timestamp(entry.recorded_at)),
-        // Debt took all of it.
-        closed_at: lot.is_empty().then(|| proto_timestamp(entry.recorded_at)),
-        ..of_lot(lot)
-    }
-}
-
-/// A lot as it stands, with what its granting call brought.
-pub(crate) fn listed_grant(account: &AccountId, unit: &Unit, grant: StoredGrant) -> v1::Grant {
-    v1::Grant {
-        account_id: account.to_string(),
-        unit: unit.to_string(),
-        reference: grant.reference,
-        metadata: grant.metadata.into_iter().collect(),
-        created_at: Some(proto_timestamp(grant.created_at)),
-        closed_at: grant.closed_at.map(proto_timestamp),
-        ..of_lot(&grant.lot)
-    }
-}
-
-/// What the lot itself says.
-fn of_lot(lot: &Lot) -> v1::Grant {
-    let cost = |cost: &domain::CostBasis| v1::CostBasis {
-        currency: cost.currency().to_owned(),
-        minor_units: cost.minor_units(),
-    };
-    v1::Grant {
-        grant_id: lot.grant_id.to_string(),
-        amount: lot.amount,
-        remaining: lot.remaining,
-        kind: i32::from(lot.kind.code()),
-        priority: i32::from(lot.priority.get()),
-        effective_at: Some(proto_timestamp(lot.effective_at)),
-        expires_at: lot.expires_at.map(proto_timestamp),
-        cost_basis: lot.cost_basis.as_ref().map(cost),
-        grant_version: lot.version,
-        held: lot.held,
-        ..v1::Grant::default()
-    }
-}
-
-fn proto_timestamp(moment: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn proto_timestamp(moment: Timestamp) -> prost_types::Timestamp {
     let micros = moment.micros();
     // Below a million, so the fallback is unreachable.
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
@@ -146,7 +123,7 @@ fn proto_timestamp(moment: Timestamp) -> prost_types::Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use domain::{EntryKind, GrantKind};
+    use domain::{Direction, EntryKind, GrantKind, HoldState};
 
     use super::*;
 
@@ -154,11 +131,19 @@ mod tests {
     fn the_rules_and_the_api_number_kinds_alike() {
         for kind in EntryKind::ALL {
             let name = v1::EntryKind::try_from(i32::from(kind.code())).unwrap().as_str_name();
-            assert_eq!(name, format!("ENTRY_KIND_{}", format!("{kind:?}").to_uppercase()));
+            assert_eq!(name.replace('_', ""), format!("ENTRYKIND{}", format!("{kind:?}").to_uppercase()));
         }
         for kind in GrantKind::ALL {
             let name = v1::GrantKind::try_from(i32::from(kind.code())).unwrap().as_str_name();
             assert_eq!(name, format!("GRANT_KIND_{}", format!("{kind:?}").to_uppercase()));
+        }
+        for state in HoldState::ALL {
+            let name = v1::HoldState::try_from(i32::from(state.code())).unwrap().as_str_name();
+            assert_eq!(name, format!("HOLD_STATE_{}", state.name()));
+        }
+        for direction in [Direction::Below, Direction::Rearmed] {
+            let name = v1::CrossingDirection::try_from(i32::from(direction.code())).unwrap().as_str_name();
+            assert_eq!(name, format!("CROSSING_DIRECTION_{}", format!("{direction:?}").to_uppercase()));
         }
     }
 

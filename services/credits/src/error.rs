@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{AccountId, GrantId, Invalid, Problem, Unit};
+use domain::{AccountId, GrantId, HoldId, Invalid, Problem, Unit};
 use relay::{SubscribeError, SubscriptionError};
 use signature::SignatureError;
 use store::{ApplyError, StoreError};
@@ -38,6 +38,8 @@ pub(crate) enum CallError {
     Apply {
         /// Whose request.
         account: AccountId,
+        /// Of which balance.
+        unit: Unit,
         /// Why.
         #[source]
         source: ApplyError,
@@ -68,6 +70,18 @@ pub(crate) enum CallError {
     /// A filter names a grant that the balance does not have.
     #[error("grant not found")]
     GrantNotFound(GrantId),
+    /// A filter names a hold that the balance does not have.
+    #[error("hold not found")]
+    #[allow(dead_code, reason = "for the RPCs that follow")]
+    HoldNotFound(HoldId),
+    /// An account that was never used.
+    #[error("account not found")]
+    #[allow(dead_code, reason = "for the RPCs that follow")]
+    AccountNotFound(AccountId),
+    /// An account that has no clock of its own.
+    #[error("not a sandbox account")]
+    #[allow(dead_code, reason = "for the RPCs that follow")]
+    NotSandbox(AccountId),
     /// As many calls or streams are open as the process serves.
     #[error("overloaded")]
     Overloaded,
@@ -95,6 +109,10 @@ pub(crate) enum CallError {
     /// A credential that does not cover the account.
     #[error("account not covered")]
     NotCovered(AccountId),
+    /// A credential that does not cover all accounts that begin with a text.
+    #[error("accounts not covered")]
+    #[allow(dead_code, reason = "for the RPCs that follow")]
+    PrefixNotCovered(String),
     /// A defect of this crate.
     #[error("defect: {0}")]
     Broken(&'static str),
@@ -129,8 +147,8 @@ impl From<SubscribeError> for CallError {
 }
 
 impl CallError {
-    /// For `map_err`: what the store said of a request of this account.
-    pub(crate) fn of(account: AccountId) -> impl FnOnce(ApplyError) -> Self {
-        move |source| Self::Apply { account, source }
+    /// For `map_err`: what the store said of a request of this balance.
+    pub(crate) fn of(account: AccountId, unit: Unit) -> impl FnOnce(ApplyError) -> Self {
+        move |source| Self::Apply { account, unit, source }
     }
 }

@@ -1,6 +1,8 @@
 //! Reads the fields of a request into the rules' own values, and collects every field that cannot be used, not just
 //! the first. Names fields as the API does. Must not know: what the values are for.
 
+mod command;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

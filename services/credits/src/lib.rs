@@ -6,6 +6,7 @@
 //!
 //! One call: `stack` (span, credential, limits) → `rpc/<name>` (parse, call, reply) → `store::Store::apply`.
 
+mod admin;
 mod auth;
 mod caller;
 mod encode;

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use proto::v1::{admin_service_server, credit_service_server};
 use proto::{CODES, code_name};
 use store::{EventAnswer, EventState};
 use tonic::Code;
@@ -46,6 +47,9 @@ const RPCS: [&str; 26] = [
     "SetTestClock",
     "other",
 ];
+
+/// Those of `AdminService`; the others are `CreditService`'s.
+const ADMIN_RPCS: [&str; 4] = ["GetAccount", "UpdateAccount", "EraseAccountData", "SetTestClock"];
 
 /// The RPC whose calls last as long as their readers like; its time says nothing and is not counted.
 const STREAM: &str = "WatchCredits";
@@ -89,6 +93,15 @@ impl Rpc {
     pub(crate) fn of_path(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or_default();
         Self(RPCS.iter().position(|known| *known == name).unwrap_or(RPCS.len() - 1))
+    }
+
+    /// The service that has it.
+    pub(crate) fn service_name(self) -> &'static str {
+        if ADMIN_RPCS.contains(&self.name()) {
+            admin_service_server::SERVICE_NAME
+        } else {
+            credit_service_server::SERVICE_NAME
+        }
     }
 
     /// Its name; `other` for one that does not exist.
@@ -217,10 +230,13 @@ mod tests {
     fn every_rpc_that_is_declared_has_a_series_of_its_own() {
         let declared = prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
         let services = declared.file.iter().flat_map(|file| &file.service);
-        let names: Vec<&str> = services.flat_map(|service| &service.method).map(|rpc| rpc.name()).collect();
+        let names = services.flat_map(|s| s.method.iter().map(move |rpc| (s.name(), rpc.name())));
+        let names: Vec<(&str, &str)> = names.collect();
         assert!(!names.is_empty());
-        for name in names {
-            assert_eq!(Rpc::of_path(&format!("/s/{name}")).name(), name);
+        for (service, name) in names {
+            let rpc = Rpc::of_path(&format!("/s/{name}"));
+            assert_eq!(rpc.name(), name);
+            assert_eq!(rpc.service_name(), format!("tallystick.credits.v1.{service}"));
         }
     }
 

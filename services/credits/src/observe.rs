@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use proto::code_name;
-use proto::v1::credit_service_server::SERVICE_NAME;
 use tokio::time::Instant;
 use tonic::Code;
 use tonic::body::Body;
@@ -124,7 +123,7 @@ fn server_span(rpc: Rpc, incoming: Option<&Traceparent>) -> Span {
     if !trace::is_on() {
         return Span::none();
     }
-    let method = format!("{SERVICE_NAME}/{}", rpc.name());
+    let method = format!("{}/{}", rpc.service_name(), rpc.name());
     let span = tracing::info_span!(
         target: trace::TARGET,
         parent: None,

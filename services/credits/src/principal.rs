@@ -13,19 +13,26 @@ const MAX_PREFIX_BYTES: usize = domain::MAX_ACCOUNT_ID_BYTES;
 /// What a credential may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// GetBalance, BatchGetBalances, ListEntries, ListGrants, ListUnits, WatchCredits.
+    /// GetBalance, BatchGetBalances, the lists, ExplainBalance, QuoteSpend, WatchCredits.
     Read,
-    /// GrantCredits, alone or in ApplyBatch.
+    /// GrantCredits and RevokeGrant, alone or in ApplyBatch.
     Grant,
-    /// SpendCredits, alone or in ApplyBatch.
+    /// SpendCredits, ReverseSpend and the four writes of holds, alone or in ApplyBatch.
     Spend,
+    /// AdjustCredits, alone or in ApplyBatch: credits out of nothing, so apart from what services need.
+    Adjust,
     /// ApplyStripeEvent.
     Stripe,
+    /// ExportEntries: the journal of all accounts that the credential covers.
+    Ledger,
+    /// AdminService.
+    Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Grant, Self::Spend, Self::Stripe];
+    pub const ALL: [Self; 7] =
+        [Self::Read, Self::Grant, Self::Spend, Self::Adjust, Self::Stripe, Self::Ledger, Self::Admin];
 
     /// Its name in key files and errors.
     #[must_use]
@@ -34,7 +41,10 @@ impl Scope {
             Self::Read => "read",
             Self::Grant => "grant",
             Self::Spend => "spend",
+            Self::Adjust => "adjust",
             Self::Stripe => "stripe",
+            Self::Ledger => "ledger",
+            Self::Admin => "admin",
         }
     }
 
@@ -102,6 +112,17 @@ impl Accounts {
         }
     }
 
+    /// Whether every account whose id starts with a text is among them; every id starts with the empty one.
+    #[must_use]
+    pub fn cover_prefix(&self, text: &str) -> bool {
+        match &self.0 {
+            Range::All => true,
+            // Others may start with it, too.
+            Range::Account(_) => false,
+            Range::Prefix(prefix) => text.starts_with(prefix.as_str()),
+        }
+    }
+
     /// Whether an account is among them.
     #[must_use]
     pub fn cover(&self, account: &AccountId) -> bool {
@@ -158,6 +179,12 @@ impl Principal {
         self.scopes.contains(&scope)
     }
 
+    /// Whether its credential covers every account whose id starts with a text.
+    #[must_use]
+    pub fn covers_prefix(&self, text: &str) -> bool {
+        self.accounts.cover_prefix(text)
+    }
+
     /// Whether its credential covers an account.
     #[must_use]
     pub fn covers(&self, account: &AccountId) -> bool {
@@ -185,6 +212,15 @@ mod tests {
         let one = Accounts::account(account("a"));
         assert!(one.cover(&account("a")) && !one.cover(&account("ab")));
         assert!(Accounts::all().cover(&account("x")));
+    }
+
+    #[test]
+    fn what_starts_with_a_text_is_covered_only_when_all_of_it_is() {
+        let prefix = Accounts::try_prefix("team_").unwrap();
+        assert!(prefix.cover_prefix("team_") && prefix.cover_prefix("team_1"));
+        assert!(!prefix.cover_prefix("") && !prefix.cover_prefix("team"));
+        assert!(!Accounts::account(account("a")).cover_prefix("a"));
+        assert!(Accounts::all().cover_prefix(""));
     }
 
     #[test]

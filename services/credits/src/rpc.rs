@@ -1,13 +1,21 @@
 //! `CreditService`: what its RPCs share, and the way from the generated trait to one file each.
 
+mod adjust_credits;
 mod apply_batch;
 mod apply_stripe_event;
 mod batch_get_balances;
+mod capture_hold;
+mod done;
+mod extend_hold;
 mod get_balance;
 mod grant_credits;
+mod hold_credits;
 mod list_entries;
 mod list_grants;
 mod list_units;
+mod release_hold;
+mod reverse_spend;
+mod revoke_grant;
 mod settled;
 mod spend_credits;
 mod watch_credits;
@@ -160,51 +168,51 @@ impl CreditService for CreditRpc {
 
     async fn hold_credits(
         &self,
-        _request: Request<v1::HoldCreditsRequest>,
+        request: Request<v1::HoldCreditsRequest>,
     ) -> Result<Response<v1::HoldCreditsResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.hold(request).await?))
     }
 
     async fn capture_hold(
         &self,
-        _request: Request<v1::CaptureHoldRequest>,
+        request: Request<v1::CaptureHoldRequest>,
     ) -> Result<Response<v1::CaptureHoldResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.capture(request).await?))
     }
 
     async fn extend_hold(
         &self,
-        _request: Request<v1::ExtendHoldRequest>,
+        request: Request<v1::ExtendHoldRequest>,
     ) -> Result<Response<v1::ExtendHoldResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.extend(request).await?))
     }
 
     async fn release_hold(
         &self,
-        _request: Request<v1::ReleaseHoldRequest>,
+        request: Request<v1::ReleaseHoldRequest>,
     ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.release(request).await?))
     }
 
     async fn reverse_spend(
         &self,
-        _request: Request<v1::ReverseSpendRequest>,
+        request: Request<v1::ReverseSpendRequest>,
     ) -> Result<Response<v1::ReverseSpendResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.reverse(request).await?))
     }
 
     async fn revoke_grant(
         &self,
-        _request: Request<v1::RevokeGrantRequest>,
+        request: Request<v1::RevokeGrantRequest>,
     ) -> Result<Response<v1::RevokeGrantResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.revoke(request).await?))
     }
 
     async fn adjust_credits(
         &self,
-        _request: Request<v1::AdjustCreditsRequest>,
+        request: Request<v1::AdjustCreditsRequest>,
     ) -> Result<Response<v1::AdjustCreditsResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.adjust(request).await?))
     }
 
     async fn list_holds(

@@ -1,4 +1,5 @@
-//! The gRPC server: CreditService behind its stack, health and reflection beside it; its start and its end.
+//! The gRPC server: CreditService and AdminService behind their stack, health and reflection beside them; its start
+//! and its end.
 //!
 //! Promises: on shutdown health says NOT_SERVING first, streams end with SHUTTING_DOWN, calls in flight are answered,
 //! and nothing waits longer than the drain time, however many streams a client keeps open.
@@ -6,7 +7,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use proto::v1::credit_service_server::{CreditServiceServer, SERVICE_NAME};
+use proto::v1::admin_service_server::{self, AdminServiceServer};
+use proto::v1::credit_service_server::{self, CreditServiceServer};
 use relay::Relay;
 use signature::Secrets;
 use store::Store;
@@ -17,13 +19,14 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
+use crate::admin::AdminRpc;
 use crate::auth::Authentication;
 use crate::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MAX_HEADER_BYTES, MAX_HTTP2_STREAMS, MAX_REQUEST_BYTES,
 };
 use crate::measure::Measures;
 use crate::rpc::{CreditRpc, Webhooks};
-use crate::stack::stacked;
+use crate::stack::Stack;
 use crate::units::UnitPolicy;
 
 /// Seconds since 1970 by the process's clock; judges the age of Stripe signatures and nothing else.
@@ -63,6 +66,9 @@ pub enum ServeError {
     Transport(#[source] tonic::transport::Error),
 }
 
+/// What health speaks of, beside the server as a whole.
+const SERVICES: [&str; 2] = [credit_service_server::SERVICE_NAME, admin_service_server::SERVICE_NAME];
+
 /// Serves until `shutdown` is ready, then drains.
 ///
 /// # Errors
@@ -75,9 +81,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
     let closing = CancellationToken::new();
     let limits = config.limits;
+    let admin = AdminServiceServer::new(AdminRpc::new(store.clone(), config.units.clone()))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let credits = CreditServiceServer::new(credit_rpc(&config, store, relay, closing.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let reflect = || {
@@ -85,12 +95,14 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let stack = Stack::new(config.authentication, &limits, config.measures);
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .add_service(stacked(credits, config.authentication, &limits, &config.measures))
+        .add_service(stack.clone().around(credits))
+        .add_service(stack.around(admin))
         .add_service(health)
         .add_service(reflect().build_v1().map_err(ServeError::Reflection)?)
         .add_service(reflect().build_v1alpha().map_err(ServeError::Reflection)?);
@@ -102,7 +114,7 @@ pub async fn serve(
         ended = &mut server => return ended.map_err(ServeError::Transport),
         () = shutdown => {}
     }
-    for service in ["", SERVICE_NAME] {
+    for service in [&[""], SERVICES.as_slice()].concat() {
         reporter.set_service_status(service, ServingStatus::NotServing).await;
     }
     closing.cancel();

@@ -1,4 +1,4 @@
-//! What stands in front of every call of `CreditService`, from the outside in:
+//! What stands in front of every call of `CreditService` and `AdminService`, from the outside in:
 //!
 //! | layer | what it does |
 //! | --- | --- |
@@ -14,7 +14,6 @@
 use std::convert::Infallible;
 
 use http::{Request, Response};
-use proto::v1::credit_service_server::CreditServiceServer;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -29,41 +28,60 @@ use crate::error::CallError;
 use crate::limits::{LAST_RESORT, Limits, MAX_CALL_TIME};
 use crate::measure::Measures;
 use crate::observe::ObserveLayer;
-use crate::rpc::CreditRpc;
 
-/// The service behind its stack.
-pub(crate) fn stacked(
-    service: CreditServiceServer<CreditRpc>,
+/// What the services of a process share: who calls, how much is served at once, what is counted.
+#[derive(Clone)]
+pub(crate) struct Stack {
     authentication: Authentication,
-    limits: &Limits,
-    measures: &Measures,
-) -> impl Service<
-    Request<Body>,
-    Response = Response<
-        impl http_body::Body<Data = bytes::Bytes, Error = impl Into<BoxError>> + Send + 'static,
-    >,
-    Error = Infallible,
-    Future: Send + 'static,
-> + NamedService
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    let (calls, stripe_events) = (limits.concurrent_calls, limits.concurrent_stripe_events);
-    let limited = |concurrent| {
+    measures: Measures,
+    calls: GlobalConcurrencyLimitLayer,
+    stripe_events: GlobalConcurrencyLimitLayer,
+}
+
+impl Stack {
+    pub(crate) fn new(authentication: Authentication, limits: &Limits, measures: Measures) -> Self {
+        let calls = GlobalConcurrencyLimitLayer::new(limits.concurrent_calls);
+        let stripe_events = GlobalConcurrencyLimitLayer::new(limits.concurrent_stripe_events);
+        Self { authentication, measures, calls, stripe_events }
+    }
+
+    /// A service behind the stack.
+    pub(crate) fn around<S>(
+        self,
+        service: S,
+    ) -> impl Service<
+        Request<Body>,
+        Response = Response<
+            impl http_body::Body<Data = bytes::Bytes, Error = impl Into<BoxError>> + Send + 'static,
+        >,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let limited = |limit: &GlobalConcurrencyLimitLayer| {
+            ServiceBuilder::new().load_shed().layer(limit.clone()).timeout(MAX_CALL_TIME + LAST_RESORT)
+        };
+        let (calls, stripe_events) = (limited(&self.calls), limited(&self.stripe_events));
         ServiceBuilder::new()
-            .load_shed()
-            .layer(GlobalConcurrencyLimitLayer::new(concurrent))
-            .timeout(MAX_CALL_TIME + LAST_RESORT)
-    };
-    let (calls, stripe_events) = (limited(calls), limited(stripe_events));
-    ServiceBuilder::new()
-        .layer(ObserveLayer(measures.clone()))
-        .layer(InterceptorLayer::new(authentication))
-        .layer_fn(|service: CreditServiceServer<CreditRpc>| {
-            answering(calls.service(service.clone()), stripe_events.service(service))
-        })
-        .named_layer(service)
+            .layer(ObserveLayer(self.measures))
+            .layer(InterceptorLayer::new(self.authentication))
+            .layer_fn(move |service: S| {
+                answering(calls.service(service.clone()), stripe_events.service(service))
+            })
+            .named_layer(service)
+    }
 }
 
 /// Asks the service below only once a call is there, and answers for it when it is not ready or too late. Stripe's

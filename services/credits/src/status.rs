@@ -3,11 +3,13 @@
 //! Promises: no wildcard, so that a new failure does not compile until it has a row; INTERNAL has one fixed sentence,
 //! and its chain is logged here, once. What each reason means is documented at `ErrorReason` in the .proto files.
 
+mod denied;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use domain::{AccountId, Denied, Problem};
+use domain::{AccountId, Problem, Unit};
 use proto::ERROR_DOMAIN;
 use proto::v1::{self, ErrorReason};
 use relay::SubscriptionError;
@@ -92,9 +94,17 @@ const fn code(reason: ErrorReason) -> Code {
         | R::AccountFrozen
         | R::AccountClosed
         | R::BalanceLimitExceeded
-        | R::TooManyOpenLots => Code::FailedPrecondition,
+        | R::TooManyOpenLots
+        | R::HoldExceeded
+        | R::HoldExpired
+        | R::HoldClosed
+        | R::HoldLifetimeExceeded
+        | R::TooManyOpenHolds
+        | R::ReversalExceeded
+        | R::RevocationOutOfRange
+        | R::NotASandboxAccount => Code::FailedPrecondition,
         R::IdempotencyKeyReused => Code::AlreadyExists,
-        R::GrantNotFound => Code::NotFound,
+        R::GrantNotFound | R::HoldNotFound | R::EntryNotFound | R::AccountNotFound => Code::NotFound,
         R::AccountContended => Code::Aborted,
         R::VersionNotReached | R::DeadlinePassed => Code::DeadlineExceeded,
         R::OutcomeUnknown | R::DatabaseUnavailable | R::Overloaded | R::ShuttingDown => Code::Unavailable,
@@ -131,6 +141,17 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | R::AccountClosed
         | R::BalanceLimitExceeded
         | R::TooManyOpenLots
+        | R::HoldExceeded
+        | R::HoldExpired
+        | R::HoldClosed
+        | R::HoldLifetimeExceeded
+        | R::TooManyOpenHolds
+        | R::ReversalExceeded
+        | R::RevocationOutOfRange
+        | R::NotASandboxAccount
+        | R::HoldNotFound
+        | R::EntryNotFound
+        | R::AccountNotFound
         | R::IdempotencyKeyReused
         | R::VersionNotReached
         | R::DeadlinePassed
@@ -156,7 +177,7 @@ fn row(error: &CallError) -> Row {
             SignatureError::Header | SignatureError::NoMatch | SignatureError::Timestamp { .. },
         ) => plain(R::BadSignature, "the Stripe signature does not match", vec![]),
         CallError::NotAnEvent(why) => not_an_event(why),
-        CallError::Apply { account, source } => apply(account, source),
+        CallError::Apply { account, unit, source } => apply(account, unit, source),
         CallError::Store(source) => store(source),
         CallError::ReadTimedOut => database_unavailable(),
         CallError::OutcomeUnknown => outcome_unknown(),
@@ -167,10 +188,15 @@ fn row(error: &CallError) -> Row {
         ),
         CallError::DeadlinePassed => deadline_passed(),
         CallError::BadPageToken => plain(R::BadPageToken, "the page token is not of this query", vec![]),
-        CallError::GrantNotFound(grant) => plain(
-            R::GrantNotFound,
-            format!("the balance has no grant {grant}"),
-            vec![("grant_id", grant.to_string())],
+        CallError::GrantNotFound(grant) => denied::grant_not_found(*grant),
+        CallError::HoldNotFound(hold) => denied::hold_not_found(*hold),
+        CallError::AccountNotFound(account) => {
+            plain(R::AccountNotFound, format!("account {account} was never used"), of_account(account))
+        }
+        CallError::NotSandbox(account) => plain(
+            R::NotASandboxAccount,
+            format!("account {account} is not a sandbox account"),
+            of_account(account),
         ),
         CallError::Overloaded => overloaded(),
         CallError::ShuttingDown => shutting_down(),
@@ -191,6 +217,11 @@ fn row(error: &CallError) -> Row {
             R::AccountNotCovered,
             format!("the credential does not cover account {account}"),
             of_account(account),
+        ),
+        CallError::PrefixNotCovered(prefix) => plain(
+            R::AccountNotCovered,
+            format!("the credential does not cover all accounts that begin with \"{prefix}\""),
+            vec![("account_id", prefix.clone())],
         ),
         CallError::Broken(_) => internal(),
     }
@@ -216,9 +247,9 @@ fn subscription(why: &SubscriptionError) -> Row {
     }
 }
 
-fn apply(account: &AccountId, error: &ApplyError) -> Row {
+fn apply(account: &AccountId, unit: &Unit, error: &ApplyError) -> Row {
     match error {
-        ApplyError::Denied(why) => denied(account, *why),
+        ApplyError::Denied(why) => denied::denied(account, unit, *why),
         ApplyError::KeyReused { operation_id } => plain(
             ErrorReason::IdempotencyKeyReused,
             "the idempotency key was used for another request",
@@ -235,38 +266,6 @@ fn apply(account: &AccountId, error: &ApplyError) -> Row {
         ApplyError::OutcomeUnknown => outcome_unknown(),
         ApplyError::Stopping => shutting_down(),
         ApplyError::Internal => internal(),
-    }
-}
-
-fn denied(account: &AccountId, why: Denied) -> Row {
-    use ErrorReason as R;
-    match why {
-        Denied::AccountClosed => {
-            plain(R::AccountClosed, format!("account {account} is closed"), of_account(account))
-        }
-        Denied::AccountFrozen => {
-            plain(R::AccountFrozen, format!("account {account} is frozen"), of_account(account))
-        }
-        Denied::InsufficientCredits { available, required } => plain(
-            R::InsufficientCredits,
-            format!("{available} credits are available, {required} are required"),
-            vec![("available", available.to_string()), ("required", required.to_string())],
-        ),
-        Denied::ExpiryNotInFuture { .. } => invalid(&[Violation {
-            field: "expires_at".to_owned(),
-            problem: Problem::Rule("must be later than now and than effective_at"),
-        }]),
-        Denied::TooManyOpenLots { limit } => plain(
-            R::TooManyOpenLots,
-            format!("the balance has {limit} open lots, its maximum"),
-            vec![("limit", limit.to_string())],
-        ),
-        Denied::BalanceLimitExceeded { limit, would_be } => plain(
-            R::BalanceLimitExceeded,
-            format!("the balance may hold at most {limit} credits"),
-            vec![("limit", limit.to_string()), ("would_be", would_be.to_string())],
-        ),
-        _ => internal(),
     }
 }
 

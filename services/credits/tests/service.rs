@@ -5,21 +5,35 @@
     reason = "tests fail by panicking, also in what they share"
 )]
 
+#[path = "service/adjustments.rs"]
+mod adjustments;
 #[path = "service/bad_input.rs"]
 mod bad_input;
+#[path = "service/bad_writes.rs"]
+mod bad_writes;
 #[path = "service/batches.rs"]
 mod batches;
 #[path = "service/calls.rs"]
 mod calls;
 #[path = "service/credentials.rs"]
 mod credentials;
+#[path = "service/holds.rs"]
+mod holds;
 #[path = "service/lifecycle.rs"]
 mod lifecycle;
 #[path = "service/reads.rs"]
 mod reads;
+#[path = "service/reversals.rs"]
+mod reversals;
+#[path = "service/revocations.rs"]
+mod revocations;
+#[path = "service/scopes.rs"]
+mod scopes;
 #[path = "service/served.rs"]
 mod served;
 #[path = "service/stripe_events.rs"]
 mod stripe_events;
 #[path = "service/watch.rs"]
 mod watch;
+#[path = "service/writes.rs"]
+mod writes;

@@ -4,27 +4,25 @@
 //! leaves those behind it untried, so that sending the whole again keeps the order. Accounts do not wait for each
 //! other. Not atomic.
 
+mod wish;
+
 use std::collections::BTreeMap;
 
-use domain::Problem;
-use domain::{AccountId, Action, Command};
+use domain::{AccountId, Command};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use proto::v1;
-use proto::v1::command::Command as Wish;
 use proto::v1::command_result::Result as Outcome;
 use store::{Answer, ApplyError, Request as StoreRequest};
 use tokio::time::timeout_at;
 use tonic::Request;
 
 use super::CreditRpc;
-use super::grant_credits::{grant_command, granted};
-use super::spend_credits::{spend_command, spent};
+use super::done::Done;
 use crate::caller::Caller;
 use crate::error::CallError;
 use crate::fields::Fields;
 use crate::limits::{MAX_COMMANDS, MAX_IN_ORDER};
-use crate::principal::Scope;
 use crate::status::item_error;
 
 /// A command and its place in the request.
@@ -68,22 +66,7 @@ impl CreditRpc {
 
     /// One command of the request, which its caller may send.
     fn command(&self, command: v1::Command, caller: &Caller) -> Result<Command, CallError> {
-        let command = match command.command {
-            Some(Wish::Grant(grant)) => {
-                caller.require_scope(Scope::Grant)?;
-                grant_command(grant, caller)?
-            }
-            Some(Wish::Spend(spend)) => {
-                caller.require_scope(Scope::Spend)?;
-                spend_command(spend, caller)?
-            }
-            // The others follow with the rules behind them.
-            Some(_) | None => {
-                let mut fields = Fields::default();
-                fields.violate("command", Problem::Rule("must be a command that this version knows"));
-                return fields.finish(|| None);
-            }
-        };
+        let command = wish::command(command, caller)?;
         self.require(&command, caller)?;
         Ok(command)
     }
@@ -108,8 +91,12 @@ impl CreditRpc {
                 answers.iter().filter_map(|a| a.as_ref().err()).find_map(ApplyError::for_later_requests)
             });
             for ((index, command), answer) in some.into_iter().zip(answers) {
-                let answer = answer.map_err(CallError::of(account.clone()));
-                outcomes.push((index, answer.and_then(|answer| outcome(answer, &command))));
+                let answer = answer.map_err(CallError::of(account.clone(), command.unit.clone()));
+                let outcome = match answer.and_then(Done::try_new) {
+                    Ok(done) => self.outcome(&done, &command, caller).await,
+                    Err(error) => Err(error),
+                };
+                outcomes.push((index, outcome));
             }
         }
         outcomes
@@ -124,12 +111,4 @@ impl CreditRpc {
         let requests = commands.iter().map(|(_, command)| StoreRequest::Command(command.clone())).collect();
         self.store.apply_in_order(requests, caller.deadline).await
     }
-}
-
-fn outcome(answer: Answer, command: &Command) -> Result<Outcome, CallError> {
-    Ok(match command.action {
-        Action::Grant(_) => Outcome::Grant(granted(answer, &command.context)?),
-        Action::Spend(_) => Outcome::Spend(spent(answer)?),
-        _ => return Err(CallError::Broken("a command without an RPC")),
-    })
 }

@@ -6,7 +6,6 @@ use proto::v1::{ApplyStripeEventRequest, ApplyStripeEventResponse};
 use signature::MAX_HEADER_BYTES;
 use store::{
     Answer, Checkout, EventAnswer, EventState, Reading, Request as StoreRequest, StripeEvent, StripeRequest,
-    own_entry,
 };
 use stripe::ReadOptions;
 use tonic::Request;
@@ -66,7 +65,7 @@ impl CreditRpc {
             duplicate: answer.duplicate,
             operation_id: operation.map(|operation| operation.id.to_string()).unwrap_or_default(),
             account_id,
-            balance: operation.and_then(own_entry).map(balance_after),
+            balance: operation.and_then(|operation| operation.entries.last()).map(balance_after),
         })
     }
 
@@ -93,7 +92,7 @@ impl CreditRpc {
         caller: &Caller,
     ) -> Result<EventAnswer, CallError> {
         caller.require_account(&checkout.account)?;
-        let account = checkout.account.clone();
+        let (account, unit) = (checkout.account.clone(), checkout.unit.clone());
         let request = StripeRequest {
             event,
             checkout,
@@ -101,7 +100,7 @@ impl CreditRpc {
             traceparent: caller.traceparent.clone(),
         };
         let answer = self.store.apply(StoreRequest::Stripe(Box::new(request)), caller.deadline).await;
-        match answer.map_err(CallError::of(account))? {
+        match answer.map_err(CallError::of(account, unit))? {
             Answer::Event(answer) => Ok(answer),
             Answer::Operation { .. } | Answer::Settled => {
                 Err(CallError::Broken("an event's answer is no event"))

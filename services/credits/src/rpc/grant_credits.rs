@@ -2,12 +2,12 @@
 
 use domain::{Action, Command, Context, Expiry, Grant};
 use proto::v1::{GrantCreditsRequest, GrantCreditsResponse};
-use store::{Answer, Request as StoreRequest, own_entry};
 use tonic::Request;
 
 use super::CreditRpc;
+use super::done::Done;
 use crate::caller::Caller;
-use crate::encode::{balance_after, proto_entry, proto_grant};
+use crate::encode::proto_grant;
 use crate::error::CallError;
 use crate::fields::{Fields, Notes};
 use crate::principal::Scope;
@@ -19,35 +19,26 @@ impl CreditRpc {
     ) -> Result<GrantCreditsResponse, CallError> {
         let caller = Caller::with_scope(&request, Scope::Grant)?;
         let command = grant_command(request.into_inner(), &caller)?;
-        self.require(&command, &caller)?;
-        let (account, context) = (command.account.clone(), command.context.clone());
-        let answer = self.store.apply(StoreRequest::Command(command), caller.deadline).await;
-        granted(answer.map_err(CallError::of(account))?, &context)
+        let context = command.context.clone();
+        granted(&self.apply(command, &caller).await?, &context)
     }
 }
 
 /// What the store did, as the API tells it; `context` is the command's.
-pub(super) fn granted(answer: Answer, context: &Context) -> Result<GrantCreditsResponse, CallError> {
-    let Answer::Operation { operation, replayed } = answer else {
-        return Err(CallError::Broken("a command's answer is no operation"));
-    };
-    let entry = own_entry(&operation).ok_or(CallError::Broken("an operation without entries"))?;
-    let lot = operation.grants.first().ok_or(CallError::Broken("a grant without lot"))?;
+pub(super) fn granted(done: &Done, context: &Context) -> Result<GrantCreditsResponse, CallError> {
     Ok(GrantCreditsResponse {
-        balance: Some(balance_after(entry)),
-        entry: Some(proto_entry(entry)),
-        entries: operation.entries.iter().map(proto_entry).collect(),
-        operation_id: operation.id.to_string(),
-        replayed,
-        grant: Some(proto_grant(lot, entry, context)),
+        balance: done.balance(),
+        entry: done.entry(),
+        entries: done.entries(),
+        operation_id: done.operation_id(),
+        replayed: done.replayed,
+        grant: Some(proto_grant(done.grant()?, done.own(), context)),
     })
 }
 
 pub(super) fn grant_command(request: GrantCreditsRequest, caller: &Caller) -> Result<Command, CallError> {
     let mut fields = Fields::default();
-    let account = fields.account(request.account_id);
-    let unit = fields.unit(request.unit);
-    let key = fields.key(request.idempotency_key);
+    let head = fields.head(request.account_id, request.unit, request.idempotency_key);
     let amount = fields.amount(request.amount);
     let kind = fields.grant_kind(request.kind);
     let priority = fields.priority(request.priority);
@@ -60,17 +51,14 @@ pub(super) fn grant_command(request: GrantCreditsRequest, caller: &Caller) -> Re
         on_behalf_of: request.on_behalf_of,
         metadata: request.metadata,
     };
-    let context = fields.context(notes, caller);
-    let command = fields.finish(|| {
-        let grant = Grant {
+    fields.command(head, notes, caller, || {
+        Some(Action::Grant(Grant {
             amount: amount?,
             kind: kind?,
             priority: priority?,
             effective_at: effective_at?,
             expiry: expires_at?.map_or(Expiry::Never, Expiry::At),
             cost_basis: cost_basis?,
-        };
-        Some(Command::try_new(account?, unit?, key?, context?, Action::Grant(grant)))
-    })?;
-    Ok(command?)
+        }))
+    })
 }

@@ -33,7 +33,7 @@ impl CreditRpc {
             return Ok(balance);
         }
         let settled = self.store.settle(account.clone(), unit.clone(), caller.deadline).await;
-        settled.map_err(CallError::of(account.clone()))?;
+        settled.map_err(CallError::of(account.clone(), unit.clone()))?;
         // What became due since the settlement is later than the call, and no business of it.
         Ok(self.read_balances(&key, caller).await?.pop())
     }
@@ -63,7 +63,7 @@ impl CreditRpc {
         }
         let settling = due.into_iter().map(|key| async move {
             let outcome = self.store.settle(key.0.clone(), key.1.clone(), caller.deadline).await;
-            (outcome.map_err(CallError::of(key.0.clone())), key)
+            (outcome.map_err(CallError::of(key.0.clone(), key.1.clone())), key)
         });
         let mut outcomes = futures::stream::iter(settling).buffer_unordered(MAX_SETTLING);
         let mut again = Vec::new();

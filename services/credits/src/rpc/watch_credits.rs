@@ -76,8 +76,9 @@ impl CreditRpc {
             targets.iter().map(|target| (target.account.clone(), target.unit.clone())).collect();
         let balances = self.read_balances(&keys, caller).await?;
         let due = balances.into_iter().filter(|balance| balance.is_due).map(|balance| async move {
-            let settled = self.store.settle(balance.account.clone(), balance.unit, caller.deadline).await;
-            settled.map_err(CallError::of(balance.account))
+            let settled =
+                self.store.settle(balance.account.clone(), balance.unit.clone(), caller.deadline).await;
+            settled.map_err(CallError::of(balance.account, balance.unit))
         });
         futures::stream::iter(due).buffer_unordered(MAX_SETTLING).try_collect().await
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::Unit;
+use domain::{Denied, EntryRef, GrantId, HoldId, HoldState, Unit};
 use tonic_types::StatusExt;
 
 use super::*;
@@ -14,8 +14,16 @@ fn user() -> AccountId {
     AccountId::try_new("user_1").unwrap()
 }
 
+fn hold() -> HoldId {
+    "ho_0199f3a27c1e7d439a511f0c6f3f9b10".parse().unwrap()
+}
+
+fn grant() -> GrantId {
+    "gr_0199f3a27c1e7d439a511f0c6f3f9b10".parse().unwrap()
+}
+
 fn applied(source: ApplyError) -> CallError {
-    CallError::Apply { account: user(), source }
+    CallError::Apply { account: user(), unit: Unit::try_new("").unwrap(), source }
 }
 
 fn refused(why: Denied) -> CallError {
@@ -87,7 +95,7 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
         (not_an_event(NotAnEvent::Thin), "THIN_EVENT_NOT_ACCEPTED", "thin events are not accepted"),
         (CallError::BadPageToken, "BAD_PAGE_TOKEN", "the page token is not of this query"),
         (
-            CallError::GrantNotFound("gr_0199f3a27c1e7d439a511f0c6f3f9b10".parse().unwrap()),
+            CallError::GrantNotFound(grant()),
             "GRANT_NOT_FOUND",
             "the balance has no grant gr_0199f3a27c1e7d439a511f0c6f3f9b10",
         ),
@@ -111,6 +119,65 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "TOO_MANY_OPEN_LOTS",
             "the balance has 10000 open lots, its maximum",
         ),
+        (
+            refused(Denied::HoldExceeded { remaining: 40, required: 50 }),
+            "HOLD_EXCEEDED",
+            "the hold has 40 credits left, 50 are required",
+        ),
+        (
+            refused(Denied::HoldExpired { hold_id: hold(), expired_at_us: 1_763_812_800_000_000 }),
+            "HOLD_EXPIRED",
+            "hold ho_0199f3a27c1e7d439a511f0c6f3f9b10 expired at 2025-11-22T12:00:00Z",
+        ),
+        (
+            refused(Denied::HoldClosed { hold_id: hold(), state: HoldState::Released }),
+            "HOLD_CLOSED",
+            "hold ho_0199f3a27c1e7d439a511f0c6f3f9b10 is closed: RELEASED",
+        ),
+        (
+            refused(Denied::HoldLifetimeExceeded { hold_id: hold(), latest_us: 1_766_404_800_000_000 }),
+            "HOLD_LIFETIME_EXCEEDED",
+            "hold ho_0199f3a27c1e7d439a511f0c6f3f9b10 ends at 2025-12-22T12:00:00Z at the latest",
+        ),
+        (
+            refused(Denied::TooManyOpenHolds { limit: 10_000 }),
+            "TOO_MANY_OPEN_HOLDS",
+            "the balance has 10000 open holds, its maximum",
+        ),
+        (
+            refused(Denied::ReversalExceeded { reversible: 20, required: 50 }),
+            "REVERSAL_EXCEEDED",
+            "20 credits are left to give back of that entry, 50 are required",
+        ),
+        (
+            refused(Denied::RevocationOutOfRange { granted: 1000, revoked: 1001 }),
+            "REVOCATION_OUT_OF_RANGE",
+            "1000 credits were granted, 1001 cannot be revoked",
+        ),
+        (
+            refused(Denied::GrantNotFound { grant_id: grant() }),
+            "GRANT_NOT_FOUND",
+            "the balance has no grant gr_0199f3a27c1e7d439a511f0c6f3f9b10",
+        ),
+        (
+            refused(Denied::HoldNotFound { hold_id: hold() }),
+            "HOLD_NOT_FOUND",
+            "the balance has no hold ho_0199f3a27c1e7d439a511f0c6f3f9b10",
+        ),
+        (
+            CallError::HoldNotFound(hold()),
+            "HOLD_NOT_FOUND",
+            "the balance has no hold ho_0199f3a27c1e7d439a511f0c6f3f9b10",
+        ),
+        (
+            refused(Denied::EntryNotFound {
+                entry: EntryRef::try_new("credits/7/9f86d081884c7d65", &Unit::try_new("").unwrap()).unwrap(),
+            }),
+            "ENTRY_NOT_FOUND",
+            "the balance has no spend or capture credits/7/9f86d081884c7d65",
+        ),
+        (CallError::AccountNotFound(user()), "ACCOUNT_NOT_FOUND", "account user_1 was never used"),
+        (CallError::NotSandbox(user()), "NOT_A_SANDBOX_ACCOUNT", "account user_1 is not a sandbox account"),
         (
             applied(ApplyError::KeyReused {
                 operation_id: "op_00000000000000000000000000000007".parse().unwrap(),
@@ -168,6 +235,11 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             CallError::NotCovered(user()),
             "ACCOUNT_NOT_COVERED",
             "the credential does not cover account user_1",
+        ),
+        (
+            CallError::PrefixNotCovered("us".to_owned()),
+            "ACCOUNT_NOT_COVERED",
+            "the credential does not cover all accounts that begin with \"us\"",
         ),
         (applied(ApplyError::Internal), "INTERNAL", internal),
         (CallError::from(StoreError::Corrupt("secret detail")), "INTERNAL", internal),

@@ -7,9 +7,9 @@ use crate::reads::{batch, entries_of, grants_of};
 use crate::served::{Served, bad_fields, balance_of, fact, grant, reason, served, spend};
 
 /// Changes a sound request into one with a fault in the named field.
-type Fault<T> = (&'static str, fn(&mut T));
+pub(crate) type Fault<T> = (&'static str, fn(&mut T));
 
-fn assert_names(status: &Status, field: &str) {
+pub(crate) fn assert_names(status: &Status, field: &str) {
     assert_eq!((status.code(), reason(status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"), "{field}");
     assert_eq!(bad_fields(status), [field]);
     assert_eq!(fact(status, "field"), field);
@@ -17,12 +17,12 @@ fn assert_names(status: &Status, field: &str) {
 }
 
 /// The service still works, and only now something is written.
-async fn assert_unharmed(served: &Served) {
+pub(crate) async fn assert_unharmed(served: &Served) {
     served.assert_nothing_written().await;
     served.client().grant_credits(grant("user_1", "k", 1)).await.unwrap();
 }
 
-fn moment(seconds: i64, nanos: i32) -> Option<prost_types::Timestamp> {
+pub(crate) fn moment(seconds: i64, nanos: i32) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos })
 }
 
@@ -154,7 +154,7 @@ fn target(account: &str) -> v1::WatchTarget {
     v1::WatchTarget { account_id: account.to_owned(), ..v1::WatchTarget::default() }
 }
 
-fn span(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
+pub(crate) fn span(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
 }
 

@@ -8,6 +8,7 @@ use proto::v1::command_result::Result as Outcome;
 use tonic::{Code, Request};
 
 use crate::served::{bad_fields, balance_of, grant, reason, served, spend};
+use crate::writes::{adjust, capture, extend, hold, release, reverse, revoke};
 
 fn grants(account: &str, key: &str, amount: i64) -> v1::Command {
     v1::Command { command: Some(Wish::Grant(grant(account, key, amount))) }
@@ -82,6 +83,41 @@ async fn each_command_has_its_outcome_at_its_index_and_a_refusal_stops_no_other(
     let expected = expected.map(|outcome| outcome.replace("false", "true"));
     assert_eq!(told, expected);
     assert_eq!(served.count("operations").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_can_stand_in_a_batch() {
+    let served = served().await;
+    let mut client = served.client();
+    let lot = client.grant_credits(grant("a", "g", 100)).await.unwrap().into_inner().grant.unwrap();
+    let spent = client.spend_credits(spend("a", "s", 10)).await.unwrap().into_inner().entry.unwrap();
+    let held = client.hold_credits(hold("a", "h", 30)).await.unwrap().into_inner().hold.unwrap();
+    let wishes = [
+        Wish::Hold(hold("a", "0", 5)),
+        Wish::Capture(capture("a", "1", &held.hold_id, 7)),
+        Wish::Extend(extend("a", "2", &held.hold_id, 7200)),
+        Wish::Release(release("a", "3", &held.hold_id)),
+        Wish::Reverse(reverse("a", "4", &spent.entry_id)),
+        Wish::Revoke(revoke("a", "5", &lot.grant_id, 20)),
+        Wish::Adjust(adjust("a", "6", -1)),
+    ];
+    let wishes = wishes.into_iter().map(|wish| v1::Command { command: Some(wish) }).collect();
+    let request = commands(wishes);
+    let first = client.apply_batch(request.clone()).await.unwrap().into_inner().results;
+    let told: Vec<String> = first.iter().map(outcome).collect();
+    let expected = [
+        "hold false v4",
+        "capture false v5",
+        "extend false v6",
+        "release false v7",
+        "reverse false v8",
+        "revoke false v9",
+        "adjust false v10",
+    ];
+    assert_eq!(told, expected);
+    let again = client.apply_batch(request).await.unwrap().into_inner().results;
+    let told: Vec<String> = again.iter().map(outcome).collect();
+    assert_eq!(told, expected.map(|outcome| outcome.replace("false", "true")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,27 +13,31 @@ use crate::batches::{commands, outcome};
 use crate::reads::{batch, entries_of, grants_of};
 use crate::served::{Served, balance_of, config, fact, grant, reason, served_with, spend};
 
-const WRITER: [u8; 32] = [1; 32];
-const READER: [u8; 32] = [2; 32];
-const TEAM: [u8; 32] = [3; 32];
+pub(crate) const WRITER: [u8; 32] = [1; 32];
+pub(crate) const READER: [u8; 32] = [2; 32];
+pub(crate) const TEAM: [u8; 32] = [3; 32];
 const STRANGER: [u8; 32] = [4; 32];
+/// May do what only operators do, and nothing else.
+pub(crate) const OPERATOR: [u8; 32] = [5; 32];
 
-async fn served() -> Served {
+pub(crate) async fn served() -> Served {
     let hash = |key| ApiKey::new(key).hash();
     let file = format!(
         "[[keys]]\nid = \"writer\"\nhash = \"{}\"\nscopes = [\"grant\", \"spend\"]\n\
          [[keys]]\nid = \"reader\"\nhash = \"{}\"\nscopes = [\"read\"]\naccount = \"user_1\"\n\
          [[keys]]\nid = \"team\"\nhash = \"{}\"\nscopes = [\"read\", \"grant\", \"spend\", \"stripe\"]\n\
-         account_prefix = \"team_\"\n",
+         account_prefix = \"team_\"\n\
+         [[keys]]\nid = \"operator\"\nhash = \"{}\"\nscopes = [\"adjust\", \"ledger\", \"admin\"]\n",
         hash(WRITER),
         hash(READER),
-        hash(TEAM)
+        hash(TEAM),
+        hash(OPERATOR)
     );
     let ring = Arc::new(KeyRing::parse(&file).unwrap());
     served_with(ServerConfig { authentication: Authentication::Keys(ring), ..config() }).await
 }
 
-fn with_key<T>(message: T, key: [u8; 32]) -> Request<T> {
+pub(crate) fn with_key<T>(message: T, key: [u8; 32]) -> Request<T> {
     let mut request = Request::new(message);
     let value = format!("Bearer {}", ApiKey::new(key).text());
     request.metadata_mut().insert("authorization", value.parse().unwrap());
@@ -46,7 +50,7 @@ fn watch(accounts: &[&str]) -> v1::WatchCreditsRequest {
     v1::WatchCreditsRequest { targets: accounts.iter().map(target).collect(), bookmark_interval: None }
 }
 
-fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, expected: &str) {
+pub(crate) fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, expected: &str) {
     let status = answer.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (code, expected));
 }

@@ -38,12 +38,18 @@ pub(crate) enum Key {
 pub(crate) enum KeyScope {
     /// Read and watch balances.
     Read,
-    /// Grant credits.
+    /// Grant credits, and take grants back.
     Grant,
-    /// Spend credits.
+    /// Spend credits, hold them, and give them back.
     Spend,
+    /// Correct balances by hand; for operators.
+    Adjust,
     /// Hand over Stripe events; for the edge.
     Stripe,
+    /// Read the journal of all accounts; for exports.
+    Ledger,
+    /// Freeze and close accounts, set thresholds, erase data; for operators.
+    Admin,
 }
 
 impl From<KeyScope> for Scope {
@@ -52,7 +58,10 @@ impl From<KeyScope> for Scope {
             KeyScope::Read => Self::Read,
             KeyScope::Grant => Self::Grant,
             KeyScope::Spend => Self::Spend,
+            KeyScope::Adjust => Self::Adjust,
             KeyScope::Stripe => Self::Stripe,
+            KeyScope::Ledger => Self::Ledger,
+            KeyScope::Admin => Self::Admin,
         }
     }
 }
