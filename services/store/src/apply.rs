@@ -18,6 +18,8 @@
 mod decision;
 mod load;
 mod lock;
+#[cfg(feature = "mutants")]
+mod mutant;
 mod stripe;
 mod write;
 
@@ -63,6 +65,7 @@ pub struct Item {
 
 /// What became of one request of a committed batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one")]
 pub enum Outcome {
     /// Decided; to be told to the caller.
     Decided(Result<Answer, ApplyError>),
@@ -155,9 +158,13 @@ async fn decide_in_tx(
         .filter(|item| item.commit_tried || item.request.may_create())
         .map(|item| item.request.account())
         .collect();
+    #[cfg(feature = "mutants")]
+    let early = mutant::early_balances_in_tx(tx, items).await?;
     let locking = lock::accounts_in_tx(tx, &wanted, &creating, wait, policy.new_accounts_are_sandbox);
     let locked = measures.phase(Phase::Lock, locking).await?;
     let mut state = measures.phase(Phase::Read, load::state_in_tx(tx, items, locked, wait, policy)).await?;
+    #[cfg(feature = "mutants")]
+    state.balances.extend(early);
     let mut decisions = Decisions::default();
     let mut outcomes = Vec::with_capacity(items.len());
     let deciding = async {

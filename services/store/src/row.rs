@@ -293,7 +293,7 @@ impl LotRow {
 /// A lot's raises as its column has them; `None` when nothing was revoked.
 pub(crate) fn raises_in_a_row(lot: &Lot) -> Option<Vec<i64>> {
     let raises = lot.revoked.raises();
-    (!raises.is_empty()).then(|| raises.iter().flat_map(|raise| parts_in_a_row(raise)).collect())
+    (!raises.is_empty()).then(|| raises.iter().flat_map(parts_in_a_row).collect())
 }
 
 /// One row of `holds`; also a hold in `operations.result`.

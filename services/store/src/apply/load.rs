@@ -68,7 +68,7 @@ pub(super) async fn state_in_tx(
 
 /// What the batch could need of one balance.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(in crate::apply) struct Wanted {
     /// Most that it can burn.
     pub(super) demand: i64,
     /// The time of its account.
@@ -78,7 +78,7 @@ pub(super) struct Wanted {
     pub(super) entries: BTreeSet<EntryRef>,
 }
 
-fn wanted(requests: &[&Request], locked: &Locked) -> BTreeMap<BalanceKey, Wanted> {
+pub(super) fn wanted(requests: &[&Request], locked: &Locked) -> BTreeMap<BalanceKey, Wanted> {
     let mut wanted: BTreeMap<BalanceKey, Wanted> = BTreeMap::new();
     for request in requests {
         let key = (request.account().clone(), request.unit().clone());

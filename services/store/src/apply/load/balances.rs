@@ -23,13 +23,13 @@ const PAGE_GROWTH: i64 = 8;
 const MISSING: StoreError = StoreError::Corrupt("column of a balance or lot");
 
 /// What was read.
-pub(super) struct Read {
-    pub(super) balances: BTreeMap<BalanceKey, Balance>,
+pub(in crate::apply) struct Read {
+    pub(in crate::apply) balances: BTreeMap<BalanceKey, Balance>,
     pub(super) has_stored_keys: bool,
 }
 
 /// Reads the balances that exist, each with all lots that are due and, in burn order, enough for its demand.
-pub(super) async fn read_in_tx(
+pub(in crate::apply) async fn read_in_tx(
     tx: &mut PgConnection,
     keys: &BTreeSet<(AccountId, String)>,
     wanted: &BTreeMap<BalanceKey, Wanted>,
