@@ -1,6 +1,6 @@
 //! The mutation gate of the store: a defect in the order of lock and read must be caught by the race that the apply
 //! tests run (`apply/races.rs`). The switch is one for the process, so the gate is a test binary of its own.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
 #[path = "apply/book.rs"]
 #[expect(dead_code, reason = "the gate needs little of it")]
