@@ -73,6 +73,9 @@ alter table entries add column reclaimed bigint[];
 alter table entries drop column crossed;
 alter table entries add column crossed jsonb;
 
+-- The events of an account, for the erasure of their bodies.
+create index stripe_events_account on stripe_events (account_id) where account_id is not null;
+
 -- What operators did to an account, outside the journal. Append-only.
 create table account_audit (
     account_id      text collate "C" not null,

@@ -4,6 +4,7 @@
 //! network, no clock and no randomness; time and identifiers come in as parameters. Read `decide.rs` first:
 //! it is the flat list of guards that every command passes; its folder has a file for each family of commands.
 
+mod audit;
 mod balance;
 mod canonical;
 mod command;
@@ -27,6 +28,7 @@ mod settle;
 mod threshold;
 mod timestamp;
 
+pub use audit::{Difference, JournalCheck, LotSum};
 pub use balance::{AccountState, Balance, Operation};
 pub use command::{
     Action, Adjust, Capture, Command, Context, Expiry, Extend, Grant, IdempotencyKey, Metadata, NewHold,

@@ -35,6 +35,7 @@ use crate::error::{ApplyError, COMMIT, StoreError};
 use crate::ledger_log;
 use crate::measure::{Measures, Phase};
 use crate::policy::Policy;
+use crate::quote::Loaded;
 use crate::request::{Answer, Request};
 use decision::Decisions;
 use stripe::StripeState;
@@ -181,6 +182,24 @@ async fn decide_in_tx(
         Vec::new()
     };
     Ok((outcomes, accepted))
+}
+
+/// The balance of one request as a batch would load it, with its account's state and time, without a lock: for trials in
+/// a transaction that sees one snapshot.
+pub(crate) async fn unlocked_in_tx(
+    tx: &mut PgConnection,
+    item: &Item,
+    policy: &Policy,
+) -> Result<Loaded, StoreError> {
+    let account = item.request.account();
+    let locked = lock::unlocked_account_in_tx(tx, account).await?;
+    let state = load::state_in_tx(tx, &[item], locked, Wait::Skip, policy).await?;
+    let now = lock::clock(&state.accounts, account, state.now);
+    let account_state = state.accounts.get(account).map(lock::Account::state).unwrap_or_default();
+    let key = (account.clone(), item.request.unit().clone());
+    let mut balances = state.balances;
+    let balance = balances.remove(&key).ok_or(StoreError::Broken("balance was not loaded"))?;
+    Ok((balance, account_state, now))
 }
 
 impl Request {

@@ -4,11 +4,12 @@
 //! times of the writes never go back along them, so a time is found by bisection and a page is a range of the primary
 //! key: no filter needs an index of its own.
 
-use domain::{AccountId, Entry, EntryKind, GrantId, Timestamp, Unit};
+use domain::{AccountId, Entry, EntryKind, GrantId, HoldId, Timestamp, Unit};
 use futures::TryStreamExt;
 use sqlx::types::Json;
 
 use crate::error::StoreError;
+use crate::journal;
 use crate::row::{CrossingRow, EntryRow, to_time};
 use crate::store::Store;
 
@@ -31,6 +32,17 @@ pub struct EntryFilter {
     pub reference: Option<String>,
     /// Having touched this lot.
     pub grant: Option<GrantId>,
+    /// Of this hold.
+    pub hold: Option<HoldId>,
+}
+
+/// What the filter names and the balance does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The grant.
+    Grant(GrantId),
+    /// The hold.
+    Hold(HoldId),
 }
 
 /// Part of a list, newest first.
@@ -49,9 +61,15 @@ struct Range {
     last: i64,
 }
 
+impl Range {
+    fn within(self, other: Self) -> Self {
+        Self { first: self.first.max(other.first), last: self.last.min(other.last) }
+    }
+}
+
 impl Store {
     /// The entries below version `before` that pass the filter, newest first, at most `limit`. `before` is at most the
-    /// successor of the balance's version. `None`: the balance has no grant of the filter's id.
+    /// successor of the balance's version. The inner error: the balance does not have what the filter names.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails or a row cannot be used.
@@ -61,12 +79,19 @@ impl Store {
         filter: &EntryFilter,
         before: i64,
         limit: i64,
-    ) -> Result<Option<Page<Entry>>, StoreError> {
+    ) -> Result<Result<Page<Entry>, Unknown>, StoreError> {
         let mut range = Range { first: 1, last: before.saturating_sub(1) };
         if let Some(grant) = filter.grant {
-            let Some(touched) = self.versions_of_grant(account, unit, grant).await? else { return Ok(None) };
-            range.first = range.first.max(touched.first);
-            range.last = range.last.min(touched.last);
+            let Some(touched) = self.versions_of_grant(account, unit, grant).await? else {
+                return Ok(Err(Unknown::Grant(grant)));
+            };
+            range = range.within(touched);
+        }
+        if let Some(hold) = filter.hold {
+            let Some(touched) = self.versions_of_hold(account, unit, hold).await? else {
+                return Ok(Err(Unknown::Hold(hold)));
+            };
+            range = range.within(touched);
         }
         if let Some(from) = filter.recorded_from {
             range.first = self.first_recorded(account, unit, range, from).await?;
@@ -75,7 +100,7 @@ impl Store {
             range.last = self.first_recorded(account, unit, range, until).await?.saturating_sub(1);
         }
         if range.first > range.last {
-            return Ok(Some(Page { items: Vec::new(), next_before: None }));
+            return Ok(Ok(Page { items: Vec::new(), next_before: None }));
         }
         let floor = range.first.max(range.last.saturating_sub(MAX_LOOKED_AT - 1));
         let looked_at = Range { first: floor, last: range.last };
@@ -85,7 +110,7 @@ impl Store {
             _ => floor,
         };
         let next_before = (seen_down_to > range.first).then_some(seen_down_to);
-        Ok(Some(Page { items, next_before }))
+        Ok(Ok(Page { items, next_before }))
     }
 
     /// The versions between which a lot was touched, by the lot's own row.
@@ -105,6 +130,63 @@ impl Store {
         .await
         .map_err(StoreError::during("read a grant's versions"))?;
         Ok(row.map(|row| Range { first: row.version, last: row.last_version }))
+    }
+
+    /// The versions between which a hold was touched, by its own row.
+    async fn versions_of_hold(
+        &self,
+        account: &AccountId,
+        unit: &Unit,
+        hold: HoldId,
+    ) -> Result<Option<Range>, StoreError> {
+        let row = sqlx::query!(
+            "select version, last_version from holds where account_id = $1 and hold_id = $2 and unit = $3",
+            account.as_str(),
+            hold.uuid(),
+            unit.as_str()
+        )
+        .fetch_optional(self.pool())
+        .await
+        .map_err(StoreError::during("read a hold's versions"))?;
+        Ok(row.map(|row| Range { first: row.version, last: row.last_version }))
+    }
+
+    /// The balance as it was at a time that is over: its last entry that counted by then; `None` before the first.
+    /// `version` is the balance's present one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails or a row cannot be used.
+    pub async fn entry_at(
+        &self,
+        account: &AccountId,
+        unit: &Unit,
+        version: i64,
+        at: Timestamp,
+    ) -> Result<Option<Entry>, StoreError> {
+        // Versions are dense and effective times never go back along them.
+        let later = sqlx::query_scalar!(
+            r#"with recursive search(low, high) as (
+                   select 1::bigint, $3::bigint + 1
+                   union all
+                   select case when e.effective_at <= $4 then e.version + 1 else search.low end,
+                          case when e.effective_at <= $4 then search.high else e.version end
+                   from search
+                   join entries e on e.account_id = $1 and e.unit = $2
+                                 and e.version = (search.low + search.high) / 2
+                   where search.low < search.high
+               )
+               select low as "low!" from search where low = high"#,
+            account.as_str(),
+            unit.as_str(),
+            version,
+            to_time(at)?
+        )
+        .fetch_optional(self.pool())
+        .await
+        .map_err(StoreError::during("find a time in the journal"))?;
+        let last = later.ok_or(StoreError::Corrupt("the journal has a gap"))?.saturating_sub(1);
+        let entries = journal::entries_between(self.pool(), account, unit, last, last).await?;
+        Ok(entries.into_iter().next())
     }
 
     /// The first version of the range that was written at `at` or later; the successor of its last when none was.
@@ -164,8 +246,9 @@ impl Store {
                  and (cardinality($5::smallint[]) = 0 or kind = any($5))
                  and ($6::text is null or reference = $6)
                  and ($7::uuid is null or $7 = any(line_grants))
+                 and ($8::uuid is null or hold_id = $8)
                order by version desc
-               limit $8"#,
+               limit $9"#,
             account.as_str(),
             unit.as_str(),
             range.first,
@@ -173,6 +256,7 @@ impl Store {
             &kinds,
             filter.reference.as_deref(),
             filter.grant.map(GrantId::uuid),
+            filter.hold.map(HoldId::uuid),
             limit
         )
         .fetch(self.pool());

@@ -1,9 +1,13 @@
 //! All SQL of Tallystick. `apply` is the only write path; start there.
 
+mod accounts;
 mod apply;
 mod durability;
 mod error;
+mod explain;
+mod export;
 mod history;
+mod holds;
 mod inbox;
 mod journal;
 mod lane;
@@ -12,22 +16,32 @@ mod lots;
 mod measure;
 pub mod outbox;
 mod policy;
+mod quote;
 mod read;
 mod request;
 mod result;
 mod row;
 mod store;
 mod stripe_event;
+mod sweep;
 pub mod tail;
+mod verify;
 
+pub use accounts::{AccountChange, AccountError, By, ClockMoved, Erased, StoredAccount};
 pub use apply::{BatchError, EncodeEvent, Item, Outcome, Wait, run_batch};
 pub use durability::Durability;
 pub use error::{ApplyError, StoreError};
-pub use history::{EntryFilter, MAX_LOOKED_AT, Page};
+pub use explain::{Explanation, Term};
+pub use export::Position;
+pub use history::{EntryFilter, MAX_LOOKED_AT, Page, Unknown};
+pub use holds::StoredHold;
 pub use lots::StoredGrant;
 pub use measure::{Measures, Phase};
 pub use policy::Policy;
+pub use quote::Quote;
 pub use read::StoredBalance;
 pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, last_entry, own_entry};
 pub use store::{Load, MIGRATOR, Store, StoreOptions, migrate};
 pub use stripe_event::{Checkout, Payment, Reading, StripeEvent};
+pub use sweep::Sweeper;
+pub use verify::{Verified, VerifyError};

@@ -1,10 +1,12 @@
 //! What the write path counts. Every handle is made once; a batch costs some dozen short locks, a request two.
 
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
@@ -66,6 +68,15 @@ pub struct Measures {
     pub(crate) retries: Counter,
     pub(crate) splits: Counter,
     pub(crate) detours: Counter,
+    pub(crate) sweep: Sweep,
+}
+
+/// The counters of the sweeper.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sweep {
+    pub(crate) settled: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) lag: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Measures {
@@ -80,6 +91,7 @@ impl Default for Measures {
             retries: Counter::default(),
             splits: Counter::default(),
             detours: Counter::default(),
+            sweep: Sweep::default(),
         }
     }
 }
@@ -108,6 +120,12 @@ impl Measures {
         );
         let help = "Requests served outside their lane, since somebody else had their account locked";
         registry.register("detours", help, self.detours.clone());
+        let help = "Balances whose due changes the sweeper has settled";
+        registry.register("swept_balances", help, self.sweep.settled.clone());
+        let help = "Balances whose due changes the sweeper could not settle yet";
+        registry.register("sweep_failures", help, self.sweep.failed.clone());
+        let help = "Age of the oldest due change at the sweeper's last look, before it was settled";
+        registry.register_with_unit("sweep_lag", help, Unit::Seconds, self.sweep.lag.clone());
     }
 
     pub(crate) fn phase_took(&self, phase: Phase, took: Duration) {

@@ -25,7 +25,7 @@ pub struct StoredBalance {
     pub next_due_at: Option<Timestamp>,
     /// Effective time of the last entry.
     pub last_effective_at: Timestamp,
-    /// A change was due, by the database's clock, when it was read.
+    /// A change was due, by the database's clock or the account's own, when it was read.
     pub is_due: bool,
 }
 
@@ -42,9 +42,11 @@ impl Store {
         let rows = sqlx::query!(
             r#"select b.account_id, b.unit, b.available, b.held, b.scheduled, b.debt, b.version, b.entry_hash,
                       b.last_effective_at, b.next_due_at as "next_due_at: OffsetDateTime",
-                      coalesce(b.next_due_at <= clock_timestamp(), false) as "is_due!"
+                      coalesce(b.next_due_at <= coalesce(a.test_clock_at, clock_timestamp()), false) as "is_due!"
                from unnest($1::text[], $2::text[]) as wanted(account_id, unit)
-               join balances b on b.account_id = wanted.account_id and b.unit = wanted.unit"#,
+               join balances b on b.account_id = wanted.account_id and b.unit = wanted.unit
+               -- For a sandbox account's own clock.
+               join accounts a on a.account_id = b.account_id"#,
             &accounts,
             &units
         )

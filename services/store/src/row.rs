@@ -39,6 +39,14 @@ pub(crate) fn to_account_state(code: i16) -> Result<AccountState, StoreError> {
     }
 }
 
+pub(crate) const fn from_account_state(state: AccountState) -> i16 {
+    match state {
+        AccountState::Active => 1,
+        AccountState::Frozen => 2,
+        AccountState::Closed => 3,
+    }
+}
+
 /// One row of `entries`.
 #[derive(Debug)]
 pub(crate) struct EntryRow {

@@ -183,6 +183,28 @@ async fn lock_in_tx(tx: &mut PgConnection, ids: &[String], wait: Wait) -> Result
     rows.map_err(StoreError::during("lock accounts"))
 }
 
+/// The row of one account without a lock, for transactions that write nothing and see one snapshot.
+pub(super) async fn unlocked_account_in_tx(
+    tx: &mut PgConnection,
+    account: &AccountId,
+) -> Result<Locked, StoreError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select wanted.account_id as "account_id!", a.state as "state?", a.test_clock_at as "test_clock_at?",
+                  a.thresholds as "thresholds?: Json<Vec<ThresholdRow>>", clock_timestamp() as "now!",
+                  stream_state.slot_seconds
+           from stream_state, (select $1::text as account_id) as wanted
+           left join accounts a on a.account_id = wanted.account_id"#,
+        account.as_str()
+    )
+    .fetch_one(tx)
+    .await
+    .map_err(StoreError::during("read an account"))?;
+    let now = from_time(row.now)?;
+    let (id, account) = row.into_account()?;
+    Ok(Locked { now, slot: 0, accounts: BTreeMap::from([(id, account)]), created: Vec::new() })
+}
+
 /// Those of the accounts that do not exist.
 async fn missing_in_tx(tx: &mut PgConnection, ids: &[String]) -> Result<Vec<Row>, StoreError> {
     sqlx::query_as!(

@@ -2,6 +2,7 @@
 //! connections die; and pages of what it wrote.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
+mod accounts;
 mod book;
 mod corrections;
 mod faults;
@@ -9,6 +10,9 @@ mod holds;
 mod pages;
 mod plans;
 mod races;
+mod reads;
 mod replays;
 mod rules;
 mod stripe_events;
+mod sweeps;
+mod verifies;
