@@ -173,6 +173,11 @@ mod tests {
             recorded_at: Timestamp::from_micros(0),
             traceparent: None,
             metadata_digest: None,
+            hold_id: None,
+            hold_expires_at: None,
+            reverses: None,
+            crossed: Vec::new(),
+            revocation: None,
             hash: EntryHash([9; 32]),
         };
         let operation = Operation {

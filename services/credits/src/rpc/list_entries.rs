@@ -2,7 +2,7 @@
 
 use domain::{AccountId, EntryKind, Problem, Unit};
 use proto::v1::{ListEntriesRequest, ListEntriesResponse};
-use store::EntryFilter;
+use store::{EntryFilter, Unknown};
 use tonic::Request;
 
 use super::CreditRpc;
@@ -41,9 +41,9 @@ impl CreditRpc {
         let before = before.map_or(end, |before| before.min(end));
         let page = self.store.entries_page((account, unit), filter, before, *page_size);
         let page = caller.in_time(page).await?;
-        // Only a filter by a grant can fail to find it.
-        let page = page.ok_or_else(|| {
-            filter.grant.map_or(CallError::Broken("a page without its filter"), CallError::GrantNotFound)
+        let page = page.map_err(|unknown| match unknown {
+            Unknown::Grant(grant_id) => CallError::GrantNotFound(grant_id),
+            Unknown::Hold(hold_id) => CallError::HoldNotFound(hold_id),
         })?;
         Ok(ListEntriesResponse {
             entries: page.items.iter().map(proto_entry).collect(),
@@ -89,6 +89,7 @@ fn parse(request: ListEntriesRequest) -> Result<Query, CallError> {
             recorded_until: recorded_until?,
             reference: Some(reference?).filter(|reference| !reference.is_empty()),
             grant: grant?,
+            hold: None,
         };
         Some(Query { account: account?, unit: unit?, page_size: page_size?, filter })
     })

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use proto::v1;
 use proto::v1::credit_service_server::{CreditService, CreditServiceServer};
 use proto::v1::*;
 use tokio::net::TcpListener;
@@ -136,6 +137,83 @@ impl CreditService for Fake {
     }
 
     async fn list_units(&self, _: Request<ListUnitsRequest>) -> Result<Response<ListUnitsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn hold_credits(
+        &self,
+        _: Request<v1::HoldCreditsRequest>,
+    ) -> Result<Response<v1::HoldCreditsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn capture_hold(
+        &self,
+        _: Request<v1::CaptureHoldRequest>,
+    ) -> Result<Response<v1::CaptureHoldResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn extend_hold(
+        &self,
+        _: Request<v1::ExtendHoldRequest>,
+    ) -> Result<Response<v1::ExtendHoldResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn release_hold(
+        &self,
+        _: Request<v1::ReleaseHoldRequest>,
+    ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn reverse_spend(
+        &self,
+        _: Request<v1::ReverseSpendRequest>,
+    ) -> Result<Response<v1::ReverseSpendResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn revoke_grant(
+        &self,
+        _: Request<v1::RevokeGrantRequest>,
+    ) -> Result<Response<v1::RevokeGrantResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn adjust_credits(
+        &self,
+        _: Request<v1::AdjustCreditsRequest>,
+    ) -> Result<Response<v1::AdjustCreditsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn list_holds(
+        &self,
+        _: Request<v1::ListHoldsRequest>,
+    ) -> Result<Response<v1::ListHoldsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn explain_balance(
+        &self,
+        _: Request<v1::ExplainBalanceRequest>,
+    ) -> Result<Response<v1::ExplainBalanceResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn quote_spend(
+        &self,
+        _: Request<v1::QuoteSpendRequest>,
+    ) -> Result<Response<v1::QuoteSpendResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn export_entries(
+        &self,
+        _: Request<v1::ExportEntriesRequest>,
+    ) -> Result<Response<v1::ExportEntriesResponse>, Status> {
         Err(Status::unimplemented("not faked"))
     }
 
