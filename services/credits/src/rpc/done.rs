@@ -1,6 +1,6 @@
 //! A committed command, as the answers to all writes begin.
 
-use domain::{Command, Entry, Hold, Lot, Operation};
+use domain::{Command, Entry, Hold, Lot, Operation, OperationId};
 use proto::v1;
 use store::{Answer, Request as StoreRequest};
 
@@ -9,10 +9,15 @@ use crate::caller::Caller;
 use crate::encode::{balance_after, proto_entry};
 use crate::error::CallError;
 
-/// What a command did. Has at least one entry.
+/// What a command did.
 pub(super) struct Done {
-    operation: Operation,
+    id: OperationId,
+    /// The command's own.
     own: Entry,
+    /// Those behind it.
+    later: Vec<Entry>,
+    grants: Vec<Lot>,
+    hold: Option<Hold>,
     pub(super) replayed: bool,
 }
 
@@ -33,9 +38,10 @@ impl Done {
         let Answer::Operation { operation, replayed } = answer else {
             return Err(CallError::Broken("a command's answer is no operation"));
         };
-        let own = operation.entries.first().cloned();
-        let own = own.ok_or(CallError::Broken("an operation without entries"))?;
-        Ok(Self { operation, own, replayed })
+        let Operation { id, entries, grants, hold } = operation;
+        let mut entries = entries.into_iter();
+        let own = entries.next().ok_or(CallError::Broken("an operation without entries"))?;
+        Ok(Self { id, own, later: entries.collect(), grants, hold, replayed })
     }
 
     /// The command's own entry.
@@ -48,30 +54,30 @@ impl Done {
     }
 
     pub(super) fn entries(&self) -> Vec<v1::Entry> {
-        self.operation.entries.iter().map(proto_entry).collect()
+        std::iter::once(&self.own).chain(&self.later).map(proto_entry).collect()
     }
 
     /// The balance after the whole operation.
     pub(super) fn balance(&self) -> Option<v1::Balance> {
-        self.operation.entries.last().map(balance_after)
+        Some(balance_after(self.later.last().unwrap_or(&self.own)))
     }
 
     pub(super) fn operation_id(&self) -> String {
-        self.operation.id.to_string()
+        self.id.to_string()
     }
 
     /// The lots that the answer shows.
     pub(super) fn grants(&self) -> &[Lot] {
-        &self.operation.grants
+        &self.grants
     }
 
     /// The lot of a command that always has one.
     pub(super) fn grant(&self) -> Result<&Lot, CallError> {
-        self.operation.grants.first().ok_or(CallError::Broken("an operation without its lot"))
+        self.grants.first().ok_or(CallError::Broken("an operation without its lot"))
     }
 
     /// The hold of a command that always has one.
     pub(super) fn hold(&self) -> Result<&Hold, CallError> {
-        self.operation.hold.as_ref().ok_or(CallError::Broken("an operation without its hold"))
+        self.hold.as_ref().ok_or(CallError::Broken("an operation without its hold"))
     }
 }

@@ -118,6 +118,7 @@ async fn every_write_can_stand_in_a_batch() {
     let again = client.apply_batch(request).await.unwrap().into_inner().results;
     let told: Vec<String> = again.iter().map(outcome).collect();
     assert_eq!(told, expected.map(|outcome| outcome.replace("false", "true")));
+    harness::assert_invariants(served.database.pool()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
