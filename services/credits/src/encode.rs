@@ -1,5 +1,6 @@
 //! Journal entries and balances as the API shows them; what is in them has files of its own.
 
+mod account;
 mod grant;
 mod hold;
 
@@ -8,8 +9,9 @@ use prost::Message;
 use proto::v1;
 use store::StoredBalance;
 
+pub(crate) use account::proto_account;
 pub(crate) use grant::{changed_grant, listed_grant, proto_grant};
-pub(crate) use hold::{made_hold, proto_hold};
+pub(crate) use hold::{listed_hold, made_hold, proto_hold};
 
 /// An entry as the outbox carries it and streams send it: an encoded `tallystick.credits.v1.Entry`.
 #[must_use]
@@ -109,7 +111,7 @@ pub(crate) fn empty_balance(account: &AccountId, unit: &Unit) -> v1::Balance {
     v1::Balance { account_id: account.to_string(), unit: unit.to_string(), ..v1::Balance::default() }
 }
 
-fn figures(figures: Figures) -> v1::Balance {
+pub(crate) fn figures(figures: Figures) -> v1::Balance {
     let Figures { available, held, scheduled, debt } = figures;
     v1::Balance { available, held, scheduled, debt, ..v1::Balance::default() }
 }

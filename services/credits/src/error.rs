@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::{AccountId, GrantId, HoldId, Invalid, Problem, Unit};
 use relay::{SubscribeError, SubscriptionError};
 use signature::SignatureError;
-use store::{ApplyError, StoreError};
+use store::{AccountError, ApplyError, StoreError};
 use stripe::NotAnEvent;
 
 use crate::principal::Scope;
@@ -72,15 +72,12 @@ pub(crate) enum CallError {
     GrantNotFound(GrantId),
     /// A filter names a hold that the balance does not have.
     #[error("hold not found")]
-    #[allow(dead_code, reason = "for the RPCs that follow")]
     HoldNotFound(HoldId),
     /// An account that was never used.
     #[error("account not found")]
-    #[allow(dead_code, reason = "for the RPCs that follow")]
     AccountNotFound(AccountId),
     /// An account that has no clock of its own.
     #[error("not a sandbox account")]
-    #[allow(dead_code, reason = "for the RPCs that follow")]
     NotSandbox(AccountId),
     /// As many calls or streams are open as the process serves.
     #[error("overloaded")]
@@ -111,7 +108,6 @@ pub(crate) enum CallError {
     NotCovered(AccountId),
     /// A credential that does not cover all accounts that begin with a text.
     #[error("accounts not covered")]
-    #[allow(dead_code, reason = "for the RPCs that follow")]
     PrefixNotCovered(String),
     /// A defect of this crate.
     #[error("defect: {0}")]
@@ -147,6 +143,25 @@ impl From<SubscribeError> for CallError {
 }
 
 impl CallError {
+    /// For `map_err`: what the store said of this account.
+    pub(crate) fn of_account(account: AccountId) -> impl FnOnce(AccountError) -> Self {
+        move |error| match error {
+            AccountError::NotFound => Self::AccountNotFound(account),
+            AccountError::NotSandbox => Self::NotSandbox(account),
+            AccountError::ClockBackwards { .. } => {
+                let rule = "must not be before the account's clock, nor before its last entry";
+                Self::Invalid(vec![Violation { field: "now".to_owned(), problem: Problem::Rule(rule) }])
+            }
+            AccountError::Store(source) if source.may_have_committed() => Self::OutcomeUnknown,
+            AccountError::Store(source) => Self::from(source),
+            // Of whichever unit: no refusal of a settlement names it.
+            AccountError::Apply(source) => match Unit::try_new("") {
+                Ok(unit) => Self::Apply { account, unit, source },
+                Err(invalid) => Self::from(invalid),
+            },
+        }
+    }
+
     /// For `map_err`: what the store said of a request of this balance.
     pub(crate) fn of(account: AccountId, unit: Unit) -> impl FnOnce(ApplyError) -> Self {
         move |source| Self::Apply { account, unit, source }

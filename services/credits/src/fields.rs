@@ -1,14 +1,15 @@
 //! Reads the fields of a request into the rules' own values, and collects every field that cannot be used, not just
 //! the first. Names fields as the API does. Must not know: what the values are for.
 
+mod account;
 mod command;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use domain::{
-    AccountId, Context, CostBasis, GrantId, GrantKind, IdempotencyKey, Invalid, MAX_AMOUNT, MAX_TIMESTAMP_US,
-    MIN_AMOUNT, Metadata, Priority, Problem, Timestamp, Unit,
+    AccountId, Context, CostBasis, GrantId, GrantKind, HoldId, IdempotencyKey, Invalid, MAX_AMOUNT,
+    MAX_TIMESTAMP_US, MIN_AMOUNT, Metadata, Priority, Problem, Timestamp, Unit,
 };
 
 use crate::caller::Caller;
@@ -36,6 +37,11 @@ impl Fields {
     /// Field names from here on are inside an element of a list.
     pub(crate) fn enter(&mut self, list: &str, index: usize) {
         self.prefix = format!("{list}[{index}].");
+    }
+
+    /// Field names from here on are inside a message of the request.
+    pub(crate) fn within(&mut self, message: &str) {
+        self.prefix = format!("{message}.");
     }
 
     /// Field names from here on are those of the request itself.
@@ -154,6 +160,29 @@ impl Fields {
             return Some(None);
         }
         self.check(text.parse()).map(Some)
+    }
+
+    /// A hold to look for. `Some(None)`: not given.
+    #[allow(clippy::option_option, reason = "outer: usable; inner: given")]
+    pub(crate) fn hold_id(&mut self, text: &str) -> Option<Option<HoldId>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        self.check(text.parse()).map(Some)
+    }
+
+    /// A past time, which excludes waiting for a version. `Some(None)`: not given.
+    #[allow(clippy::option_option, reason = "outer: usable; inner: given")]
+    pub(crate) fn at(
+        &mut self,
+        at: Option<prost_types::Timestamp>,
+        min_version: Option<i64>,
+    ) -> Option<Option<Timestamp>> {
+        if at.is_some() && min_version.is_some() {
+            self.violate("at", Problem::Rule("excludes min_version"));
+            return None;
+        }
+        self.moment("at", at)
     }
 
     /// Unset is the middle.

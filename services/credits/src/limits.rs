@@ -19,6 +19,8 @@ pub(crate) const MAX_RECEIPT_SKEW_S: i64 = 60;
 pub(crate) const MAX_VIOLATIONS: usize = 32;
 /// Most queries of one BatchGetBalances: those of a full page of accounts, read by one statement.
 pub(crate) const MAX_QUERIES: usize = 1000;
+/// Reads of past balances that one BatchGetBalances does at once: a few, so that others get connections, too.
+pub(crate) const MAX_PAST_READS: usize = 4;
 /// Most commands of one ApplyBatch: a second of work of a small installation, well within a call's time.
 pub(crate) const MAX_COMMANDS: usize = 1000;
 /// Commands of one account that a batch has queued at once: a quarter of what a lane commits together, so that a batch
@@ -28,6 +30,12 @@ pub(crate) const MAX_IN_ORDER: usize = 64;
 pub(crate) const MAX_PAGE_SIZE: i64 = 1000;
 /// Items of a page whose size the caller leaves open.
 pub(crate) const DEFAULT_PAGE_SIZE: i64 = 100;
+/// Most entries of one page of an export: ten times those of a list, since nobody looks at it.
+pub(crate) const MAX_EXPORT_SIZE: i64 = 5000;
+/// Entries of an export's page whose size the caller leaves open.
+pub(crate) const DEFAULT_EXPORT_SIZE: i64 = 1000;
+/// Bytes of one page of an export: below the 4 MiB that gRPC clients take.
+pub(crate) const MAX_EXPORT_BYTES: usize = 3 << 20;
 /// Most kinds that one filter names: more than there are.
 pub(crate) const MAX_KINDS: usize = 32;
 /// Time between bookmarks of a stream that names none.

@@ -6,13 +6,18 @@ mod apply_stripe_event;
 mod batch_get_balances;
 mod capture_hold;
 mod done;
+mod explain_balance;
+mod export_entries;
 mod extend_hold;
 mod get_balance;
 mod grant_credits;
 mod hold_credits;
 mod list_entries;
 mod list_grants;
+mod list_holds;
 mod list_units;
+mod past;
+mod quote_spend;
 mod release_hold;
 mod reverse_spend;
 mod revoke_grant;
@@ -40,9 +45,6 @@ use crate::measure::Measures;
 use crate::server::UnixClock;
 use crate::streams::Streams;
 use crate::units::UnitPolicy;
-
-/// Of the RPCs that are declared, and follow with the rules behind them.
-const NOT_SERVED: &str = "not served yet";
 
 /// What is known about Stripe's webhooks.
 pub(crate) struct Webhooks {
@@ -217,30 +219,30 @@ impl CreditService for CreditRpc {
 
     async fn list_holds(
         &self,
-        _request: Request<v1::ListHoldsRequest>,
+        request: Request<v1::ListHoldsRequest>,
     ) -> Result<Response<v1::ListHoldsResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.holds(request).await?))
     }
 
     async fn explain_balance(
         &self,
-        _request: Request<v1::ExplainBalanceRequest>,
+        request: Request<v1::ExplainBalanceRequest>,
     ) -> Result<Response<v1::ExplainBalanceResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.explain(request).await?))
     }
 
     async fn quote_spend(
         &self,
-        _request: Request<v1::QuoteSpendRequest>,
+        request: Request<v1::QuoteSpendRequest>,
     ) -> Result<Response<v1::QuoteSpendResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.quote(request).await?))
     }
 
     async fn export_entries(
         &self,
-        _request: Request<v1::ExportEntriesRequest>,
+        request: Request<v1::ExportEntriesRequest>,
     ) -> Result<Response<v1::ExportEntriesResponse>, Status> {
-        Err(Status::unimplemented(NOT_SERVED))
+        Ok(Response::new(self.export(request).await?))
     }
 
     async fn apply_stripe_event(

@@ -7,6 +7,8 @@
 
 #[path = "service/adjustments.rs"]
 mod adjustments;
+#[path = "service/admin.rs"]
+mod admin;
 #[path = "service/bad_input.rs"]
 mod bad_input;
 #[path = "service/bad_writes.rs"]
@@ -17,10 +19,18 @@ mod batches;
 mod calls;
 #[path = "service/credentials.rs"]
 mod credentials;
+#[path = "service/exports.rs"]
+mod exports;
 #[path = "service/holds.rs"]
 mod holds;
+#[path = "service/holds_listed.rs"]
+mod holds_listed;
 #[path = "service/lifecycle.rs"]
 mod lifecycle;
+#[path = "service/past.rs"]
+mod past;
+#[path = "service/quotes.rs"]
+mod quotes;
 #[path = "service/reads.rs"]
 mod reads;
 #[path = "service/reversals.rs"]

@@ -78,11 +78,7 @@ impl CreditRpc {
         caller: &Caller,
     ) -> Result<EventAnswer, CallError> {
         let stored = self.store.record_event(event, state, reason, caller.traceparent.as_deref());
-        match tokio::time::timeout_at(caller.deadline, stored).await {
-            Ok(Err(error)) if error.may_have_committed() => Err(CallError::OutcomeUnknown),
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(CallError::OutcomeUnknown),
-        }
+        caller.written(stored).await
     }
 
     async fn apply_checkout(

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use domain::Timestamp;
+use futures::StreamExt;
 use futures::future::join_all;
 use proto::v1;
 use proto::v1::balance_result::Result as Outcome;
@@ -14,14 +16,15 @@ use crate::caller::Caller;
 use crate::encode::{empty_balance, proto_balance};
 use crate::error::CallError;
 use crate::fields::Fields;
-use crate::limits::MAX_QUERIES;
+use crate::limits::{MAX_PAST_READS, MAX_QUERIES};
 use crate::principal::Scope;
 use crate::status::item_error;
 
-/// One balance, and how new.
+/// One balance, and how new, or of when.
 struct Query {
     key: Key,
     min_version: i64,
+    at: Option<Timestamp>,
 }
 
 /// What became of each wait.
@@ -54,12 +57,16 @@ impl CreditRpc {
         }
         balances.extend(self.settled_balances(due, &caller).await?);
 
-        let result = |query: Result<Query, Box<v1::Error>>| {
-            let outcome = query.and_then(|query| result(query, &balances, &waits));
+        let results = queries.into_iter().map(|query| async {
+            let outcome = match query {
+                Ok(query) => self.result(query, &balances, &waits, &caller).await,
+                Err(error) => Err(error),
+            };
             let outcome = outcome.map_or_else(|error| Outcome::Error(*error), Outcome::Balance);
             v1::BalanceResult { result: Some(outcome) }
-        };
-        Ok(v1::BatchGetBalancesResponse { results: queries.into_iter().map(result).collect() })
+        });
+        let results = futures::stream::iter(results).buffered(MAX_PAST_READS).collect().await;
+        Ok(v1::BatchGetBalancesResponse { results })
     }
 
     fn query(&self, query: v1::BalanceQuery, caller: &Caller) -> Result<Query, CallError> {
@@ -67,7 +74,9 @@ impl CreditRpc {
         let account = fields.account(query.account_id);
         let unit = fields.unit(query.unit);
         let min_version = fields.range("min_version", query.min_version.unwrap_or(0), 0, i64::MAX);
-        let query = fields.finish(|| Some(Query { key: (account?, unit?), min_version: min_version? }))?;
+        let at = fields.at(query.at, query.min_version);
+        let query =
+            fields.finish(|| Some(Query { key: (account?, unit?), min_version: min_version?, at: at? }))?;
         caller.require_account(&query.key.0)?;
         self.units.require(&query.key.1)?;
         Ok(query)
@@ -98,6 +107,32 @@ impl CreditRpc {
         });
         Ok(join_all(waits).await.into_iter().collect())
     }
+
+    /// The answer to one query, whose balance is settled and new enough.
+    async fn result(
+        &self,
+        query: Query,
+        balances: &Settled,
+        waits: &Waits,
+        caller: &Caller,
+    ) -> Result<v1::Balance, Box<v1::Error>> {
+        let Query { key, min_version, at } = query;
+        if let Some(Err(error)) = waits.get(&(key.clone(), min_version)) {
+            return Err(error.clone());
+        }
+        let balance = match balances.get(&key) {
+            Some(Ok(balance)) => balance.as_ref(),
+            Some(Err(error)) => return Err(error.clone()),
+            None => None,
+        };
+        match (at, balance) {
+            (Some(at), _) => {
+                self.past_balance(balance, (&key.0, &key.1), at, caller).await.map_err(item_error)
+            }
+            (None, Some(balance)) => Ok(proto_balance(balance)),
+            (None, None) => Ok(empty_balance(&key.0, &key.1)),
+        }
+    }
 }
 
 /// Two waits of one balance may bring two states of it.
@@ -105,17 +140,5 @@ fn keep_newer(balances: &mut Settled, key: &Key, balance: &StoredBalance) {
     let known = balances.get(key).and_then(|known| known.as_ref().ok()).and_then(Option::as_ref);
     if known.is_none_or(|known| known.version < balance.version) {
         balances.insert(key.clone(), Ok(Some(balance.clone())));
-    }
-}
-
-fn result(query: Query, balances: &Settled, waits: &Waits) -> Result<v1::Balance, Box<v1::Error>> {
-    let Query { key, min_version } = query;
-    if let Some(Err(error)) = waits.get(&(key.clone(), min_version)) {
-        return Err(error.clone());
-    }
-    match balances.get(&key) {
-        Some(Ok(Some(balance))) => Ok(proto_balance(balance)),
-        Some(Err(error)) => Err(error.clone()),
-        Some(Ok(None)) | None => Ok(empty_balance(&key.0, &key.1)),
     }
 }

@@ -1,6 +1,6 @@
-//! GetBalance: one balance from the primary, everything due by now included.
+//! GetBalance: one balance from the primary, everything due by now included; or as it was.
 
-use domain::{AccountId, Unit};
+use domain::{AccountId, Timestamp, Unit};
 use proto::v1::{GetBalanceRequest, GetBalanceResponse};
 use tonic::Request;
 
@@ -11,11 +11,12 @@ use crate::error::CallError;
 use crate::fields::Fields;
 use crate::principal::Scope;
 
-/// Which balance, and how new.
+/// Which balance, and how new, or of when.
 struct Query {
     account: AccountId,
     unit: Unit,
     min_version: i64,
+    at: Option<Timestamp>,
 }
 
 impl CreditRpc {
@@ -24,10 +25,14 @@ impl CreditRpc {
         request: Request<GetBalanceRequest>,
     ) -> Result<GetBalanceResponse, CallError> {
         let caller = Caller::with_scope(&request, Scope::Read)?;
-        let Query { account, unit, min_version } = parse(request.into_inner())?;
+        let Query { account, unit, min_version, at } = parse(request.into_inner())?;
         caller.require_account(&account)?;
         self.units.require(&unit)?;
         let mut balance = self.settled_balance(&account, &unit, &caller).await?;
+        if let Some(at) = at {
+            let balance = self.past_balance(balance.as_ref(), (&account, &unit), at, &caller).await?;
+            return Ok(GetBalanceResponse { balance: Some(balance) });
+        }
         let version = balance.as_ref().map_or(0, |balance| balance.version);
         if version < min_version {
             let _permit = self.waiting.try_acquire().map_err(|_| CallError::Overloaded)?;
@@ -44,5 +49,6 @@ fn parse(request: GetBalanceRequest) -> Result<Query, CallError> {
     let account = fields.account(request.account_id);
     let unit = fields.unit(request.unit);
     let min_version = fields.range("min_version", request.min_version.unwrap_or(0), 0, i64::MAX);
-    fields.finish(|| Some(Query { account: account?, unit: unit?, min_version: min_version? }))
+    let at = fields.at(request.at, request.min_version);
+    fields.finish(|| Some(Query { account: account?, unit: unit?, min_version: min_version?, at: at? }))
 }

@@ -42,8 +42,8 @@ impl CreditRpc {
         let page = self.store.entries_page((account, unit), filter, before, *page_size);
         let page = caller.in_time(page).await?;
         let page = page.map_err(|unknown| match unknown {
-            Unknown::Grant(grant_id) => CallError::GrantNotFound(grant_id),
-            Unknown::Hold(hold_id) => CallError::HoldNotFound(hold_id),
+            Unknown::Grant(grant) => CallError::GrantNotFound(grant),
+            Unknown::Hold(hold) => CallError::HoldNotFound(hold),
         })?;
         Ok(ListEntriesResponse {
             entries: page.items.iter().map(proto_entry).collect(),
@@ -63,6 +63,7 @@ impl Query {
             .number(filter.recorded_until.map(domain::Timestamp::micros))
             .text(filter.reference.as_deref().unwrap_or_default())
             .text(&filter.grant.map(|grant| grant.to_string()).unwrap_or_default())
+            .text(&filter.hold.map(|hold| hold.to_string()).unwrap_or_default())
     }
 }
 
@@ -82,6 +83,7 @@ fn parse(request: ListEntriesRequest) -> Result<Query, CallError> {
     }
     let reference = fields.reference(request.reference);
     let grant = fields.grant_id(&request.grant_id);
+    let hold = fields.hold_id(&request.hold_id);
     fields.finish(|| {
         let filter = EntryFilter {
             kinds: kinds?,
@@ -89,7 +91,7 @@ fn parse(request: ListEntriesRequest) -> Result<Query, CallError> {
             recorded_until: recorded_until?,
             reference: Some(reference?).filter(|reference| !reference.is_empty()),
             grant: grant?,
-            hold: None,
+            hold: hold?,
         };
         Some(Query { account: account?, unit: unit?, page_size: page_size?, filter })
     })

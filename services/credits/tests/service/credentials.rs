@@ -19,6 +19,8 @@ pub(crate) const TEAM: [u8; 32] = [3; 32];
 const STRANGER: [u8; 32] = [4; 32];
 /// May do what only operators do, and nothing else.
 pub(crate) const OPERATOR: [u8; 32] = [5; 32];
+/// May export what is one team's.
+pub(crate) const AUDITOR: [u8; 32] = [6; 32];
 
 pub(crate) async fn served() -> Served {
     let hash = |key| ApiKey::new(key).hash();
@@ -27,11 +29,13 @@ pub(crate) async fn served() -> Served {
          [[keys]]\nid = \"reader\"\nhash = \"{}\"\nscopes = [\"read\"]\naccount = \"user_1\"\n\
          [[keys]]\nid = \"team\"\nhash = \"{}\"\nscopes = [\"read\", \"grant\", \"spend\", \"stripe\"]\n\
          account_prefix = \"team_\"\n\
-         [[keys]]\nid = \"operator\"\nhash = \"{}\"\nscopes = [\"adjust\", \"ledger\", \"admin\"]\n",
+         [[keys]]\nid = \"operator\"\nhash = \"{}\"\nscopes = [\"adjust\", \"ledger\", \"admin\"]\n\
+         [[keys]]\nid = \"auditor\"\nhash = \"{}\"\nscopes = [\"ledger\"]\naccount_prefix = \"team_\"\n",
         hash(WRITER),
         hash(READER),
         hash(TEAM),
-        hash(OPERATOR)
+        hash(OPERATOR),
+        hash(AUDITOR)
     );
     let ring = Arc::new(KeyRing::parse(&file).unwrap());
     served_with(ServerConfig { authentication: Authentication::Keys(ring), ..config() }).await

@@ -15,6 +15,7 @@ use tonic_types::StatusExt;
 use crate::served::{LIMIT, Served, config, grant, reason, served, served_on, served_with};
 
 const SERVICE: &str = "tallystick.credits.v1.CreditService";
+const ADMIN: &str = "tallystick.credits.v1.AdminService";
 
 async fn health(served: &Served, service: &str) -> ServingStatus {
     let request = HealthCheckRequest { service: service.to_owned() };
@@ -35,6 +36,7 @@ async fn health_needs_no_credential_and_says_serving() {
     let served = served_with(ServerConfig { authentication, ..config() }).await;
     assert_eq!(health(&served, "").await, ServingStatus::Serving);
     assert_eq!(health(&served, SERVICE).await, ServingStatus::Serving);
+    assert_eq!(health(&served, ADMIN).await, ServingStatus::Serving);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +67,7 @@ async fn reflection_shows_the_service_in_both_versions() {
         panic!("{answer:?}");
     };
     let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    for name in [SERVICE, "grpc.health.v1.Health"] {
+    for name in [SERVICE, ADMIN, "grpc.health.v1.Health"] {
         assert!(names.iter().any(|known| known == name), "{names:?}");
     }
 }
