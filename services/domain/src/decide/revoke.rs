@@ -111,6 +111,8 @@ fn lower(
     let debt_before = draft.debt;
     let lot = draft.lot(grant_id)?;
     let parts = lot.revoked.lower(amount);
+    // A scheduled lot that was wholly revoked had nothing to begin with when its time came.
+    lot.active |= lot.effective_at <= stamp.now;
     let (is_active, expires_at, has_ended) = (lot.active, lot.expires_at, lot.has_ended(stamp.now));
     draft.debt = draft.debt.saturating_sub(parts.owed.min(draft.debt));
     let from_others = parts.owed.saturating_sub(debt_before.saturating_sub(draft.debt));
