@@ -3,18 +3,19 @@
 
 mod account;
 mod command;
+mod read;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use domain::{
-    AccountId, Context, CostBasis, GrantId, GrantKind, HoldId, IdempotencyKey, Invalid, MAX_AMOUNT,
-    MAX_TIMESTAMP_US, MIN_AMOUNT, Metadata, Priority, Problem, Timestamp, Unit,
+    AccountId, Context, CostBasis, GrantKind, IdempotencyKey, Invalid, MAX_AMOUNT, MAX_TIMESTAMP_US,
+    MIN_AMOUNT, Metadata, Priority, Problem, Timestamp, Unit,
 };
 
 use crate::caller::Caller;
 use crate::error::{CallError, Violation};
-use crate::limits::{DEFAULT_PAGE_SIZE, MAX_KINDS, MAX_PAGE_SIZE, MAX_VIOLATIONS};
+use crate::limits::MAX_VIOLATIONS;
 
 /// The fields read so far.
 #[derive(Debug, Default)]
@@ -111,33 +112,6 @@ impl Fields {
         kind
     }
 
-    /// A filter by kind: each known; empty is every kind.
-    pub(crate) fn kinds<K>(
-        &mut self,
-        numbers: &[i32],
-        lookup: impl Fn(i16) -> Option<K>,
-        rule: &'static str,
-    ) -> Option<Vec<K>> {
-        if numbers.len() > MAX_KINDS {
-            self.violate("kinds", Problem::TooMany { limit: MAX_KINDS, actual: numbers.len() });
-            return None;
-        }
-        let known = |number: &i32| i16::try_from(*number).ok().and_then(&lookup);
-        let kinds: Option<Vec<K>> = numbers.iter().map(known).collect();
-        if kinds.is_none() {
-            self.violate("kinds", Problem::Rule(rule));
-        }
-        kinds
-    }
-
-    /// Unset is the default.
-    pub(crate) fn page_size(&mut self, size: i32) -> Option<i64> {
-        match i64::from(size) {
-            0 => Some(DEFAULT_PAGE_SIZE),
-            size => self.range("page_size", size, 1, MAX_PAGE_SIZE),
-        }
-    }
-
     /// Of a list that must have between 1 and `limit` elements.
     pub(crate) fn count(&mut self, list: &str, actual: usize, limit: usize) {
         if actual == 0 {
@@ -145,44 +119,6 @@ impl Fields {
         } else if actual > limit {
             self.violate(list, Problem::TooMany { limit, actual });
         }
-    }
-
-    /// A reference to look for; empty is every one.
-    pub(crate) fn reference(&mut self, text: String) -> Option<String> {
-        let context = Context::try_new(text, String::new(), String::new(), Metadata::default());
-        self.check(context).map(|context| context.reference)
-    }
-
-    /// A grant to look for. `Some(None)`: not given.
-    #[allow(clippy::option_option, reason = "outer: usable; inner: given")]
-    pub(crate) fn grant_id(&mut self, text: &str) -> Option<Option<GrantId>> {
-        if text.is_empty() {
-            return Some(None);
-        }
-        self.check(text.parse()).map(Some)
-    }
-
-    /// A hold to look for. `Some(None)`: not given.
-    #[allow(clippy::option_option, reason = "outer: usable; inner: given")]
-    pub(crate) fn hold_id(&mut self, text: &str) -> Option<Option<HoldId>> {
-        if text.is_empty() {
-            return Some(None);
-        }
-        self.check(text.parse()).map(Some)
-    }
-
-    /// A past time, which excludes waiting for a version. `Some(None)`: not given.
-    #[allow(clippy::option_option, reason = "outer: usable; inner: given")]
-    pub(crate) fn at(
-        &mut self,
-        at: Option<prost_types::Timestamp>,
-        min_version: Option<i64>,
-    ) -> Option<Option<Timestamp>> {
-        if at.is_some() && min_version.is_some() {
-            self.violate("at", Problem::Rule("excludes min_version"));
-            return None;
-        }
-        self.moment("at", at)
     }
 
     /// Unset is the middle.

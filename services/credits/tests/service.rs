@@ -17,6 +17,8 @@ mod bad_writes;
 mod batches;
 #[path = "service/calls.rs"]
 mod calls;
+#[path = "service/clocks.rs"]
+mod clocks;
 #[path = "service/credentials.rs"]
 mod credentials;
 #[path = "service/exports.rs"]

@@ -8,6 +8,7 @@ use proto::v1::watch_credits_response::Event;
 use tonic::{Code, Streaming};
 
 use crate::served::{LIMIT, config, fact, grant, reason, served, served_with, spend};
+use crate::writes::{capture, hold, reverse};
 
 type Stream = Streaming<v1::WatchCreditsResponse>;
 
@@ -139,4 +140,23 @@ async fn a_thousand_balances_fit_one_stream() {
     }
     let granted = client.grant_credits(grant("user_777", "g", 1)).await.unwrap().into_inner();
     assert_eq!(next_entries(&mut stream).await, granted.entries);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_of_two_entries_comes_as_one_message_with_all_that_its_entries_say() {
+    let served = served().await;
+    let mut client = served.client();
+    client.grant_credits(grant("user_1", "g", 100)).await.unwrap();
+    let from_start = v1::WatchTarget { after_version: Some(1), ..target("user_1") };
+    let mut stream = client.watch_credits(watch(vec![from_start])).await.unwrap().into_inner();
+    let held = client.hold_credits(hold("user_1", "h", 60)).await.unwrap().into_inner();
+    assert_eq!(next_entries(&mut stream).await, held.entries);
+    let hold_id = held.hold.unwrap().hold_id;
+    let last = v1::CaptureHoldRequest { r#final: true, ..capture("user_1", "c", &hold_id, 10) };
+    let captured = client.capture_hold(last).await.unwrap().into_inner();
+    assert_eq!(captured.entries.len(), 2);
+    assert_eq!(next_entries(&mut stream).await, captured.entries);
+    let spent = captured.entry.unwrap().entry_id;
+    let reversed = client.reverse_spend(reverse("user_1", "r", &spent)).await.unwrap().into_inner();
+    assert_eq!(next_entries(&mut stream).await, reversed.entries);
 }
