@@ -43,5 +43,5 @@ pub use read::StoredBalance;
 pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, last_entry, own_entry};
 pub use store::{Load, MIGRATOR, Store, StoreOptions, migrate};
 pub use stripe_event::{Checkout, Payment, Reading, StripeEvent};
-pub use sweep::Sweeper;
+pub use sweep::{Sweeper, Swept};
 pub use verify::{Verified, VerifyError};

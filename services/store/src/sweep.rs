@@ -11,7 +11,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::StoreError;
+use crate::error::{ApplyError, StoreError};
 use crate::store::Store;
 
 /// Pause between two looks, about: a due change waits one of them at most, and the promise is a second.
@@ -28,6 +28,17 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// Settles due changes until it is stopped.
 pub struct Sweeper {
     store: Store,
+}
+
+/// What one look did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Balances with something due.
+    pub found: usize,
+    /// Those that were not settled.
+    pub failed: usize,
+    /// The lanes or the database have more to do than they can.
+    pub is_pressed: bool,
 }
 
 /// A balance with something due.
@@ -51,18 +62,11 @@ impl Sweeper {
                 swept = self.sweep() => swept,
                 () = stop.cancelled() => return,
             };
-            period = match swept {
-                // There may be more.
-                Ok(MAX_BALANCES) => continue,
-                Ok(_) => PERIOD,
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "due changes were not looked for"
-                    );
-                    period.saturating_mul(2).min(MAX_PERIOD)
-                }
-            };
+            if let Err(error) = &swept {
+                tracing::warn!(error = error as &dyn std::error::Error, "due changes were not looked for");
+            }
+            let Some(next) = pause_after(&swept, period) else { continue };
+            period = next;
             // With jitter, so that replicas do not march in step.
             let pause = period.mul_f64(rand::rng().random_range(0.5..1.0));
             tokio::select! {
@@ -72,13 +76,13 @@ impl Sweeper {
         }
     }
 
-    /// One look: settles what is due and says how many balances it found.
+    /// One look: settles what is due.
     ///
     /// # Errors
     /// [`StoreError`] when it could not look. A balance that could not be settled is found again.
-    pub async fn sweep(&self) -> Result<i64, StoreError> {
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
         let due = self.store.due_balances(MAX_BALANCES).await?;
-        let count = i64::try_from(due.len()).unwrap_or(i64::MAX);
+        let mut swept = Swept { found: due.len(), ..Swept::default() };
         let measures = &self.store.measures().sweep;
         measures.lag.set(due.iter().map(|due| due.lag_s).fold(0.0, f64::max));
         let deadline = Instant::now() + SETTLE_WITHIN;
@@ -88,11 +92,43 @@ impl Sweeper {
         });
         for settled in futures::future::join_all(settling).await {
             match settled {
-                Ok(()) => measures.settled.inc(),
-                Err(_) => measures.failed.inc(),
-            };
+                Ok(()) => {
+                    measures.settled.inc();
+                }
+                Err(error) => {
+                    measures.failed.inc();
+                    swept.failed = swept.failed.saturating_add(1);
+                    swept.is_pressed |= is_pressure(&error);
+                }
+            }
         }
-        Ok(count)
+        Ok(swept)
+    }
+}
+
+/// Whether other balances would fare no better.
+const fn is_pressure(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Overloaded
+        | ApplyError::DeadlinePassed
+        | ApplyError::Unavailable
+        | ApplyError::OutcomeUnknown
+        | ApplyError::Stopping => true,
+        ApplyError::Contended
+        | ApplyError::Internal
+        | ApplyError::Denied(_)
+        | ApplyError::KeyReused { .. } => false,
+    }
+}
+
+/// The pause before the next look, `None` for none: a full look that settled everything has more behind it. One balance
+/// that cannot be settled must neither make the rest wait nor the sweeper spin.
+fn pause_after(swept: &Result<Swept, StoreError>, before: Duration) -> Option<Duration> {
+    let is_full = |found| i64::try_from(found).is_ok_and(|found| found >= MAX_BALANCES);
+    match swept {
+        Err(_) | Ok(Swept { is_pressed: true, .. }) => Some(before.saturating_mul(2).min(MAX_PERIOD)),
+        Ok(Swept { found, failed: 0, .. }) if is_full(*found) => None,
+        Ok(_) => Some(PERIOD),
     }
 }
 
@@ -132,5 +168,27 @@ impl Store {
                 Ok(Due { key, lag_s: row.lag_s })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_on_while_full_and_rests_after_failures() {
+        let swept = |found, failed, is_pressed| Ok(Swept { found, failed, is_pressed });
+        let failed = Err(StoreError::Corrupt("test"));
+        for (what, swept, before, pause) in [
+            ("nothing due", swept(0, 0, false), MAX_PERIOD, Some(PERIOD)),
+            ("some due", swept(255, 0, false), PERIOD, Some(PERIOD)),
+            ("full", swept(256, 0, false), PERIOD, None),
+            ("full, and one that never settles", swept(256, 1, false), PERIOD, Some(PERIOD)),
+            ("only one that never settles", swept(1, 1, false), PERIOD, Some(PERIOD)),
+            ("overloaded", swept(256, 9, true), PERIOD, Some(PERIOD * 2)),
+            ("no database", failed, PERIOD * 30, Some(PERIOD * 40)),
+        ] {
+            assert_eq!(pause_after(&swept, before), pause, "{what}");
+        }
     }
 }
