@@ -73,8 +73,8 @@ alter table entries add column reclaimed bigint[];
 alter table entries drop column crossed;
 alter table entries add column crossed jsonb;
 
--- The events of an account, for the erasure of their bodies.
-create index stripe_events_account on stripe_events (account_id) where account_id is not null;
+-- The events of an account, for the erasure of their bodies by chunks.
+create index stripe_events_account on stripe_events (account_id, event_id) where account_id is not null;
 
 -- What operators did to an account, outside the journal. Append-only.
 create table account_audit (

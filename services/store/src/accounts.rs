@@ -6,6 +6,8 @@
 mod erase;
 mod test_clock;
 
+use std::collections::BTreeSet;
+
 use domain::{AccountId, AccountState, Threshold, Timestamp};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -127,13 +129,17 @@ impl Store {
     /// Changes an account's state or thresholds. What was decided before stands.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`]; [`AccountError::Store`].
+    /// [`AccountError::NotFound`]; [`AccountError::Store`], also for thresholds that an account cannot have.
     pub async fn update_account(
         &self,
         account: &AccountId,
         change: &AccountChange,
         by: &By,
     ) -> Result<StoredAccount, AccountError> {
+        if !change.thresholds.as_deref().is_none_or(are_thresholds) {
+            // Callers say which field is bad; every batch of the account reads them, so they are bounded here too.
+            return Err(StoreError::Broken("too many thresholds, or two of one name").into());
+        }
         let (mut tx, _) = self.locked_account(account).await?;
         let thresholds = change.thresholds.as_ref().map(|thresholds| {
             let rows: Vec<ThresholdRow> = thresholds.iter().map(ThresholdRow::from).collect();
@@ -184,6 +190,12 @@ impl Store {
         let stored = row.ok_or(AccountError::NotFound)?.try_into()?;
         Ok((tx, stored))
     }
+}
+
+/// Whether an account may have these.
+fn are_thresholds(thresholds: &[Threshold]) -> bool {
+    let names: BTreeSet<&str> = thresholds.iter().map(Threshold::name).collect();
+    thresholds.len() <= domain::MAX_THRESHOLDS && names.len() == thresholds.len()
 }
 
 async fn audit_in_tx(

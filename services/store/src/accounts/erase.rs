@@ -10,6 +10,8 @@ use crate::store::Store;
 
 /// Entries whose metadata one statement blanks.
 const CHUNK: i64 = 5_000;
+/// Events whose bodies one statement deletes; a body has up to some hundred KiB.
+const BODIES: i64 = 500;
 
 /// What an erasure did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +36,7 @@ impl Store {
         tx.commit().await.map_err(StoreError::during("commit"))?;
 
         let entries = self.blank_metadata(account).await?;
-        let deleted = sqlx::query!(
-            r#"delete from stripe_event_bodies b using stripe_events e
-               where e.event_id = b.event_id and e.account_id = $1 and e.state <> 3"#,
-            account.as_str()
-        )
-        .execute(self.pool())
-        .await
-        .map_err(StoreError::during("delete event bodies"))?;
-        let bodies = i64::try_from(deleted.rows_affected()).unwrap_or(i64::MAX);
+        let bodies = self.delete_bodies(account).await?;
 
         let (mut tx, _) = self.locked_account(account).await?;
         let at = sqlx::query_scalar!(
@@ -87,6 +81,36 @@ impl Store {
             let Some(last) = rows else { return Ok(blanked) };
             blanked = blanked.saturating_add(last.blanked);
             (unit, version) = (last.unit, last.version);
+        }
+    }
+
+    async fn delete_bodies(&self, account: &AccountId) -> Result<i64, StoreError> {
+        let mut deleted = 0_i64;
+        let mut event_id = String::new();
+        loop {
+            // The last event comes out of the index walk itself, so that events without a body are passed once.
+            let row = sqlx::query!(
+                r#"with chunk as materialized (
+                       select event_id, state from stripe_events
+                       where account_id = $1 and event_id > $2
+                       order by event_id limit $3
+                   ), gone as (
+                       delete from stripe_event_bodies b using chunk
+                       where b.event_id = chunk.event_id and chunk.state <> 3
+                       returning 1 as one
+                   )
+                   select event_id, (select count(*) from gone) as "deleted!"
+                   from chunk order by event_id desc limit 1"#,
+                account.as_str(),
+                event_id,
+                BODIES
+            )
+            .fetch_optional(self.pool())
+            .await
+            .map_err(StoreError::during("delete event bodies"))?;
+            let Some(last) = row else { return Ok(deleted) };
+            deleted = deleted.saturating_add(last.deleted);
+            event_id = last.event_id;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What operators do to an account.
 
 use domain::{AccountState, Denied, MAX_THRESHOLDS, Threshold};
-use store::{AccountChange, AccountError, By, Policy, Store, StoreOptions};
+use store::{AccountChange, AccountError, By, Policy, Store, StoreError, StoreOptions};
 
 use crate::book::*;
 
@@ -63,7 +63,36 @@ async fn thresholds_of_the_account_replace_those_of_the_installation() {
     assert_eq!(names, ["own"]);
     let change = AccountChange { thresholds: Some(Vec::new()), ..AccountChange::default() };
     assert!(store.update_account(&account("user_1"), &change, &by()).await.unwrap().thresholds.is_empty());
-    assert_eq!(MAX_THRESHOLDS, 16);
+    let many = (0..=MAX_THRESHOLDS).map(|n| low(&format!("t{n}"), 1)).collect();
+    for bad in [many, vec![low("own", 30), low("own", 40)]] {
+        let change = AccountChange { thresholds: Some(bad), ..AccountChange::default() };
+        let refused = store.update_account(&account("user_1"), &change, &by()).await;
+        assert!(matches!(refused, Err(AccountError::Store(StoreError::Broken(_)))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_deletes_the_bodies_of_the_accounts_events_but_of_parked_ones() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "a", 1)).await.unwrap();
+    book.apply(grant("user_2", "a", 1)).await.unwrap();
+    // More than one chunk; every tenth is parked, every other one has lost its body to age.
+    sqlx::raw_sql(
+        "insert into stripe_events (event_id, type, created_at, livemode, state, outcome, account_id, received_at)
+         select 'evt_' || i, 't', now(), false, case when i % 10 = 0 then 3 else 1 end, 'granted',
+                case when i <= 1200 then 'user_1' else 'user_2' end, now()
+         from generate_series(1, 1300) i;
+         insert into stripe_event_bodies (event_id, body)
+         select event_id, 'x' from stripe_events where right(event_id, 1) in ('0', '2', '4', '6', '8')",
+    )
+    .execute(book.pool())
+    .await
+    .unwrap();
+    let erased = book.store.erase_account_data(&account("user_1"), &by()).await.unwrap();
+    assert_eq!(erased.bodies, 480);
+    assert_eq!(count(book.pool(), "stripe_event_bodies").await, 120 + 50);
+    let again = book.store.erase_account_data(&account("user_1"), &by()).await.unwrap();
+    assert_eq!(again.bodies, 0);
 }
 
 #[tokio::test]
