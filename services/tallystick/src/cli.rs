@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    balance, batch, bench, check_config, completions, dev, grant, grants, history, key, migrate, serve,
-    simulate, spend, units, watch,
+    account, adjust, balance, batch, bench, capture, check_config, completions, dev, explain, export, extend,
+    grant, grants, history, hold, holds, key, migrate, quote, release, reverse, revoke, serve, simulate,
+    spend, units, verify, watch,
 };
 use crate::error::Error;
 use crate::telemetry::LogArgs;
@@ -20,6 +21,8 @@ Examples:
   tallystick balance user_1 --json                read a balance
   tallystick history user_1                       what happened to it
   tallystick grants user_1                        what there is left, and when it expires
+  tallystick hold user_1 200 --ttl 10m            reserve credits for a job
+  tallystick explain user_1                       where the balance comes from
   tallystick batch commands.jsonl                 many commands in one go
 
 Exit codes:
@@ -57,12 +60,39 @@ pub(crate) enum Command {
     Grant(Box<grant::GrantArgs>),
     /// Take credits from a balance
     Spend(Box<spend::SpendArgs>),
+    /// Reserve credits for a job
+    Hold(Box<hold::HoldArgs>),
+    /// Use credits of a hold
+    Capture(Box<capture::CaptureArgs>),
+    /// Give a hold a later end
+    Extend(Box<extend::ExtendArgs>),
+    /// Give a hold back to its lots
+    Release(Box<release::ReleaseArgs>),
+    /// Give a spend or capture back
+    Reverse(Box<reverse::ReverseArgs>),
+    /// Take a grant back, or undo that
+    Revoke(Box<revoke::RevokeArgs>),
+    /// Correct a balance by hand
+    Adjust(Box<adjust::AdjustArgs>),
+    /// Say what a spend would do
+    Quote(quote::QuoteArgs),
     /// Read a balance
     Balance(balance::BalanceArgs),
     /// Show the journal of a balance, newest first
     History(Box<history::HistoryArgs>),
     /// Show the lots of a balance: what is left, and when it expires
     Grants(grants::GrantsArgs),
+    /// Show the holds of a balance
+    Holds(holds::HoldsArgs),
+    /// Show where a balance comes from
+    Explain(explain::ExplainArgs),
+    /// Write an account's journal to a file that anybody can check
+    Export(export::ExportArgs),
+    /// Prove that a ledger or an exported journal adds up
+    Verify(verify::VerifyArgs),
+    /// Look up and change accounts, for operators
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Show the units that the catalogue declares
     Units(units::UnitsArgs),
     /// Send the commands of a file, one JSON object a line
@@ -93,6 +123,19 @@ impl Command {
             Self::Simulate(simulate::Simulate::Checkout(args)) => simulate::run(&args).await,
             Self::Grant(args) => grant::run(*args).await,
             Self::Spend(args) => spend::run(*args).await,
+            Self::Hold(args) => hold::run(*args).await,
+            Self::Capture(args) => capture::run(*args).await,
+            Self::Extend(args) => extend::run(*args).await,
+            Self::Release(args) => release::run(*args).await,
+            Self::Reverse(args) => reverse::run(*args).await,
+            Self::Revoke(args) => revoke::run(*args).await,
+            Self::Adjust(args) => adjust::run(*args).await,
+            Self::Quote(args) => quote::run(args).await,
+            Self::Holds(args) => holds::run(args).await,
+            Self::Explain(args) => explain::run(args).await,
+            Self::Export(args) => export::run(args).await,
+            Self::Verify(args) => verify::run(args).await,
+            Self::Account(command) => command.run().await,
             Self::Balance(args) => balance::run(args).await,
             Self::History(args) => history::run(*args).await,
             Self::Grants(args) => grants::run(args).await,
@@ -109,7 +152,19 @@ impl Command {
     pub(crate) fn wants_json(&self) -> bool {
         match self {
             Self::Dev(_) | Self::Serve(_) | Self::CheckConfig(_) | Self::Migrate(_) => false,
-            Self::Key(_) | Self::Completions(_) => false,
+            Self::Key(_) | Self::Completions(_) | Self::Verify(_) => false,
+            Self::Account(command) => command.wants_json(),
+            Self::Hold(args) => args.client.json,
+            Self::Capture(args) => args.client.json,
+            Self::Extend(args) => args.client.json,
+            Self::Release(args) => args.client.json,
+            Self::Reverse(args) => args.client.json,
+            Self::Revoke(args) => args.client.json,
+            Self::Adjust(args) => args.client.json,
+            Self::Quote(args) => args.client.json,
+            Self::Holds(args) => args.client.json,
+            Self::Explain(args) => args.client.json,
+            Self::Export(args) => args.client.json,
             Self::Simulate(simulate::Simulate::Checkout(args)) => args.json,
             Self::Grant(args) => args.client.json,
             Self::Spend(args) => args.client.json,

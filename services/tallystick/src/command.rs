@@ -1,18 +1,32 @@
 //! The commands, one a file: its arguments, its help, and what it does.
 
+pub(crate) mod account;
+pub(crate) mod adjust;
 pub(crate) mod balance;
 pub(crate) mod batch;
 pub(crate) mod bench;
+pub(crate) mod capture;
 pub(crate) mod check_config;
 pub(crate) mod completions;
 pub(crate) mod dev;
+pub(crate) mod explain;
+pub(crate) mod export;
+pub(crate) mod extend;
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod history;
+pub(crate) mod hold;
+pub(crate) mod holds;
 pub(crate) mod key;
 pub(crate) mod migrate;
+pub(crate) mod quote;
+pub(crate) mod release;
+pub(crate) mod reverse;
+pub(crate) mod revoke;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod spend;
 pub(crate) mod units;
+pub(crate) mod verify;
 pub(crate) mod watch;
+pub(crate) mod write;

@@ -78,6 +78,9 @@ pub(crate) enum Error {
         /// How many there were.
         total: u64,
     },
+    /// A ledger or an exported journal does not add up.
+    #[error("{0}")]
+    NotVerified(Box<domain::Difference>),
     /// A load run could not be made, or found a fault.
     #[error("{problem}")]
     Bench {
@@ -123,6 +126,11 @@ impl Error {
             Self::NotDelivered { hint, .. } | Self::Bench { hint, .. } => hint.map(str::to_owned),
             Self::NotApplied { .. } => Some(
                 "the same file can be sent again: what was done is not done twice (same keys)".to_owned(),
+            ),
+            Self::NotVerified(_) => Some(
+                "nothing before it differs; keep the database and the log as they are and find out who wrote there: \
+                 docs/operations.md, Verify"
+                    .to_owned(),
             ),
             Self::Bind { flag, addr, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 let ip = addr.ip();

@@ -1,14 +1,17 @@
 //! What the commands print: text for people, JSON for programs, failures for both.
 
+pub(crate) mod account;
 pub(crate) mod balance;
 pub(crate) mod entry;
 pub(crate) mod failure;
 pub(crate) mod grant;
+pub(crate) mod hold;
 pub(crate) mod json;
 pub(crate) mod plain;
 pub(crate) mod repeat;
 pub(crate) mod stamp;
 pub(crate) mod stream;
+pub(crate) mod term;
 
 use std::io::{self, Write};
 

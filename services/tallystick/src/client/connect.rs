@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use proto::v1::admin_service_client::AdminServiceClient;
 use proto::v1::credit_service_client::CreditServiceClient;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -65,6 +66,7 @@ pub(crate) struct ClientArgs {
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) service: CreditServiceClient<Channel>,
+    pub(crate) admin: AdminServiceClient<Channel>,
     authorization: Option<MetadataValue<Ascii>>,
     timeout: Duration,
 }
@@ -92,8 +94,8 @@ impl Client {
             .connect()
             .await
             .map_err(|error| CallError::Unreachable { addr: addr.to_owned(), error: Box::new(error) })?;
-        let service = CreditServiceClient::new(channel);
-        Ok(Self { service, authorization, timeout: Duration::from_millis(args.timeout_ms) })
+        let (service, admin) = (CreditServiceClient::new(channel.clone()), AdminServiceClient::new(channel));
+        Ok(Self { service, admin, authorization, timeout: Duration::from_millis(args.timeout_ms) })
     }
 
     /// A request with credential and deadline.

@@ -6,9 +6,10 @@ use time::{Duration, OffsetDateTime};
 
 use crate::client::{CallError, Client, ClientArgs};
 use crate::clock;
+use crate::command::write::WriteArgs;
 use crate::error::Error;
 use crate::output;
-use crate::settings::{pairs, span};
+use crate::settings::span;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,9 +58,6 @@ pub(crate) struct GrantArgs {
     /// How many, in the unit's smallest step.
     #[arg(value_name = "AMOUNT", allow_negative_numbers = true)]
     pub(crate) amount: i64,
-    /// What is counted.
-    #[arg(long, default_value = "credits", value_name = "UNIT")]
-    unit: String,
     /// Where the credits come from.
     #[arg(long, value_enum, value_name = "KIND", default_value = "promotion")]
     kind: Kind,
@@ -75,18 +73,8 @@ pub(crate) struct GrantArgs {
     /// The same, counted from now by this machine's clock: 90s, 30m, 12h, 30d, 4w.
     #[arg(long, value_parser = span::parse_span, value_name = "SPAN")]
     expires_in: Option<Duration>,
-    /// Your own reference, such as an order.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reference: String,
-    /// Words for the journal.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    /// A pair of your own; may be given several times.
-    #[arg(long, value_parser = pairs::parse, value_name = "KEY=VALUE")]
-    metadata: Vec<(String, String)>,
-    /// Names this grant, so that it can be repeated safely.
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -98,18 +86,11 @@ pub(crate) struct GrantArgs {
 pub(crate) async fn run(args: GrantArgs) -> Result<(), Error> {
     let expires_at = expires_at(&args)?;
     let mut client = Client::connect(&args.client).await?;
-    let key = match args.idempotency_key {
-        Some(key) => key,
-        None => {
-            let key = clock::new_key();
-            // A span is counted from now, so a later call has to name the time that this one had.
-            output::repeat::tell(&key, args.expires_in.and(expires_at), args.client.json);
-            key
-        }
-    };
+    // A span is counted from now, so a later call has to name the time that this one had.
+    let key = args.write.key_until(args.expires_in.and(expires_at), args.client.json);
     let request = client.request(GrantCreditsRequest {
         account_id: args.account,
-        unit: args.unit,
+        unit: args.write.unit.clone(),
         idempotency_key: key,
         amount: args.amount,
         kind: GrantKind::from(args.kind).into(),
@@ -117,9 +98,9 @@ pub(crate) async fn run(args: GrantArgs) -> Result<(), Error> {
         effective_at: args.effective_at.map(span::timestamp),
         expires_at: expires_at.map(span::timestamp),
         cost_basis: None,
-        reference: args.reference,
-        metadata: args.metadata.into_iter().collect(),
-        reason: args.reason,
+        metadata: args.write.metadata(),
+        reference: args.write.reference,
+        reason: args.write.reason,
         on_behalf_of: String::new(),
     });
     let answer =

@@ -35,6 +35,24 @@ pub(crate) enum Kind {
     Expiry,
     /// Scheduled lots became effective.
     Activation,
+    /// Credits reserved.
+    Hold,
+    /// Held credits used.
+    Capture,
+    /// Held credits given back.
+    Release,
+    /// The time of a hold ended.
+    HoldExpiry,
+    /// A hold got a later end.
+    HoldExtension,
+    /// A spend or capture given back.
+    Reversal,
+    /// A grant taken back.
+    Revocation,
+    /// A revocation undone.
+    Reinstatement,
+    /// Corrected by hand.
+    Adjustment,
 }
 
 impl From<Kind> for EntryKind {
@@ -44,6 +62,15 @@ impl From<Kind> for EntryKind {
             Kind::Spend => Self::Spend,
             Kind::Expiry => Self::Expiry,
             Kind::Activation => Self::Activation,
+            Kind::Hold => Self::Hold,
+            Kind::Capture => Self::Capture,
+            Kind::Release => Self::Release,
+            Kind::HoldExpiry => Self::HoldExpiry,
+            Kind::HoldExtension => Self::HoldExtension,
+            Kind::Reversal => Self::Reversal,
+            Kind::Revocation => Self::Revocation,
+            Kind::Reinstatement => Self::Reinstatement,
+            Kind::Adjustment => Self::Adjustment,
         }
     }
 }
@@ -79,6 +106,9 @@ pub(crate) struct HistoryArgs {
     /// Only entries that touched this grant.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     grant: String,
+    /// Only entries of this hold.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+    hold: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -126,7 +156,7 @@ fn query(args: &HistoryArgs, left: u64) -> ListEntriesRequest {
         recorded_until: args.until.map(span::timestamp),
         reference: args.reference.clone(),
         grant_id: args.grant.clone(),
-        hold_id: String::new(),
+        hold_id: args.hold.clone(),
     }
 }
 

@@ -4,10 +4,9 @@ use clap::Args;
 use proto::v1::SpendCreditsRequest;
 
 use crate::client::{CallError, Client, ClientArgs};
-use crate::clock;
+use crate::command::write::WriteArgs;
 use crate::error::Error;
 use crate::output;
-use crate::settings::pairs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,24 +28,11 @@ pub(crate) struct SpendArgs {
     /// How many, in the unit's smallest step.
     #[arg(value_name = "AMOUNT", allow_negative_numbers = true)]
     amount: i64,
-    /// What is counted.
-    #[arg(long, default_value = "credits", value_name = "UNIT")]
-    unit: String,
     /// Take what there is when it is less; nothing at all is still refused.
     #[arg(long)]
     allow_partial: bool,
-    /// Your own reference, such as a job.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reference: String,
-    /// Words for the journal.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    /// A pair of your own; may be given several times.
-    #[arg(long, value_parser = pairs::parse, value_name = "KEY=VALUE")]
-    metadata: Vec<(String, String)>,
-    /// Names this spend, so that it can be repeated safely.
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -57,23 +43,15 @@ pub(crate) struct SpendArgs {
 /// [`Error::Call`] for a refusal or a service that is not there, [`Error::Config`].
 pub(crate) async fn run(args: SpendArgs) -> Result<(), Error> {
     let mut client = Client::connect(&args.client).await?;
-    let key = match args.idempotency_key {
-        Some(key) => key,
-        None => {
-            let key = clock::new_key();
-            output::repeat::tell(&key, None, args.client.json);
-            key
-        }
-    };
     let request = client.request(SpendCreditsRequest {
         account_id: args.account,
-        unit: args.unit,
-        idempotency_key: key,
+        unit: args.write.unit.clone(),
+        idempotency_key: args.write.key(args.client.json),
         amount: args.amount,
         allow_partial: args.allow_partial,
-        reference: args.reference,
-        metadata: args.metadata.into_iter().collect(),
-        reason: args.reason,
+        metadata: args.write.metadata(),
+        reference: args.write.reference,
+        reason: args.write.reason,
         on_behalf_of: String::new(),
     });
     let answer =

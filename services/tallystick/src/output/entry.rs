@@ -1,8 +1,8 @@
 //! A journal entry for people.
 
-use proto::v1::{Entry, EntryKind};
+use proto::v1::{CrossingDirection, Entry, EntryKind, Revocation, ThresholdCrossing};
 
-use crate::output::plain;
+use crate::output::{plain, stamp};
 
 /// `grant`, `spend`, …; `kind 5` for one that this version does not know.
 pub(crate) fn kind(entry: &Entry) -> String {
@@ -32,12 +32,51 @@ pub(crate) fn remarks(entry: &Entry) -> String {
             remarks.push(format!("{name} {delta:+} = {value}"));
         }
     }
+    if entry.hold_expires_at.is_some() {
+        remarks.push(format!("until {}", stamp::shown(entry.hold_expires_at.as_ref())));
+    }
+    if let Some(revocation) = &entry.revocation {
+        remarks.push(parts(revocation));
+    }
+    let reclaimed: i64 = entry.lines.iter().map(|line| line.reclaimed).sum();
+    if reclaimed != 0 {
+        remarks.push(format!("{reclaimed} kept by a revocation"));
+    }
+    remarks.extend(entry.crossed.iter().map(crossing));
+    for id in [&entry.hold_id, &entry.reversed_entry_id] {
+        if !id.is_empty() {
+            remarks.push(plain::shown(id));
+        }
+    }
     for words in [&entry.reference, &entry.reason] {
         if !words.is_empty() {
             remarks.push(plain::shown(words));
         }
     }
     remarks.join(", ")
+}
+
+/// `revoked +20 taken, +80 owed`.
+fn parts(revocation: &Revocation) -> String {
+    let parts = [
+        (revocation.expired, "expired"),
+        (revocation.taken, "taken"),
+        (revocation.owed, "owed"),
+        (revocation.forgiven, "forgiven"),
+    ];
+    let changed = parts.into_iter().filter(|(delta, _)| *delta != 0);
+    let changed: Vec<String> = changed.map(|(delta, name)| format!("{delta:+} {name}")).collect();
+    format!("revoked {}", if changed.is_empty() { "as before".to_owned() } else { changed.join(", ") })
+}
+
+/// `low below 100`, `low armed again`.
+pub(crate) fn crossing(crossing: &ThresholdCrossing) -> String {
+    let name = plain::shown(&crossing.name);
+    match CrossingDirection::try_from(crossing.direction) {
+        Ok(CrossingDirection::Below) => format!("{name} below {}", crossing.at),
+        Ok(CrossingDirection::Rearmed) => format!("{name} armed again"),
+        Ok(CrossingDirection::Unspecified) | Err(_) => format!("{name} crossed"),
+    }
 }
 
 #[cfg(test)]

@@ -40,9 +40,10 @@ fn kind(grant: &Grant) -> String {
 
 fn remarks(grant: &Grant) -> String {
     let held = (grant.held > 0).then(|| format!("{} held", grant.held));
+    let revoked = (grant.revoked > 0).then(|| format!("{} revoked", grant.revoked));
     let closed = grant.closed_at.as_ref().map(|at| format!("closed {}", stamp::shown(Some(at))));
     let reference = Some(plain::shown(&grant.reference)).filter(|reference| !reference.is_empty());
-    [held, closed, reference].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    [held, revoked, closed, reference].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn line(cells: &[&str; 8]) -> String {

@@ -17,7 +17,7 @@ use edge::{ApiKey, EdgeConfig, EdgeLimits};
 use futures::future::select_all;
 use relay::{Relay, RelayOptions};
 use signature::Secrets;
-use store::{Durability, Policy, Store, StoreOptions};
+use store::{Durability, Policy, Store, StoreOptions, Sweeper};
 use stripe::Catalogue;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -144,6 +144,7 @@ impl Service {
             vitals.ledger = Some((store.clone(), relay.clone()));
             let served = (store.clone(), relay.clone(), credits_measures.clone());
             roles.push(credits_role(bound, role, served, plan.grace));
+            roles.push(sweeper(store.clone()));
             counted.credits = Some(&credits_measures);
             ledger = Some((store, relay, relay_stop));
         }
@@ -282,6 +283,14 @@ fn credits_role(
     spawn("credits", SHARE, |stop| async move {
         let served = credits::serve(config, store, relay, bound.listener, stop.cancelled_owned()).await;
         served.map_err(|error| error.to_string())
+    })
+}
+
+/// Settles due changes that nobody asks about; ends with the roles, before the store is drained.
+fn sweeper(store: Store) -> Running {
+    spawn("sweeper", 5, |stop| async move {
+        Sweeper::new(store).run(stop).await;
+        Ok(())
     })
 }
 

@@ -42,6 +42,11 @@ pub(crate) fn timestamp(time: OffsetDateTime) -> Timestamp {
     Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).unwrap_or(0) }
 }
 
+/// The same span in the API's form.
+pub(crate) fn duration(span: Duration) -> prost_types::Duration {
+    prost_types::Duration { seconds: span.whole_seconds(), nanos: span.subsec_nanoseconds() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

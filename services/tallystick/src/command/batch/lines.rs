@@ -70,7 +70,7 @@ impl<R: BufRead> Lines<R> {
         let command: Command = json::decode("Command", text)
             .map_err(|problem| self.fault(&format!("is no command: {problem}")))?;
         if command.command.is_none() {
-            return Err(self.fault("names no command: it must have a member grant or spend"));
+            return Err(self.fault("names no command: it must have a member such as grant, spend or hold"));
         }
         Ok(Line { number: self.number, command })
     }
