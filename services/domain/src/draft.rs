@@ -171,10 +171,12 @@ impl Draft {
         new_lot: Option<Lot>,
     ) -> Result<Vec<Entry>, DecideError> {
         let mut after = self.balance.figures;
+        // Each entry keeps the limit, also one whose credits expire again by the next entry.
+        let mut would_be = 0;
         for posting in &self.postings {
             after = after.checked_add(posting.delta).ok_or(DecideError::Broken("I1: figures overflow"))?;
+            would_be = would_be.max(after.total()).max(after.debt);
         }
-        let would_be = after.total().max(after.debt);
         if would_be > MAX_BALANCE {
             return Err(Denied::BalanceLimitExceeded { limit: MAX_BALANCE, would_be }.into());
         }
