@@ -4,11 +4,12 @@
 //! in its range. Knows nothing about events.
 
 mod file;
+mod ledger;
 mod offer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Problem, Unit};
+use domain::{Problem, Rules, Threshold, Unit};
 
 pub use offer::Offer;
 
@@ -71,6 +72,8 @@ pub struct Catalogue {
     units: BTreeMap<Unit, UnitInfo>,
     packs: BTreeMap<String, Offer>,
     plans: BTreeMap<String, Offer>,
+    rules: Rules,
+    thresholds: Vec<Threshold>,
 }
 
 impl Catalogue {
@@ -122,6 +125,18 @@ impl Catalogue {
     /// Plans, by id.
     pub fn plans(&self) -> impl Iterator<Item = &Offer> {
         self.plans.values()
+    }
+
+    /// The installation's choices about the ledger.
+    #[must_use]
+    pub const fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Thresholds of accounts that have none of their own.
+    #[must_use]
+    pub fn thresholds(&self) -> &[Threshold] {
+        &self.thresholds
     }
 
     /// Every Stripe price id in use: one price sells one thing.

@@ -7,6 +7,7 @@ use domain::{CostBasis, GrantKind, Invalid, MAX_AMOUNT, Priority, Problem, Unit}
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::ledger::{LedgerFile, ThresholdFile};
 use super::{
     Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES,
     MAX_SCALE, MAX_UNITS, Offer, UnitInfo,
@@ -28,6 +29,10 @@ struct CatalogueFile {
     packs: Vec<Spanned<OfferFile>>,
     #[serde(default)]
     plans: Vec<Spanned<OfferFile>>,
+    #[serde(default)]
+    ledger: LedgerFile,
+    #[serde(default)]
+    thresholds: Vec<Spanned<ThresholdFile>>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +79,8 @@ pub(super) fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
     checker.add_units(file.units)?;
     checker.add_offers(PACKS, file.packs)?;
     checker.add_offers(PLANS, file.plans)?;
+    checker.add_ledger(file.ledger)?;
+    checker.add_thresholds(file.thresholds)?;
     Ok(checker.catalogue)
 }
 
@@ -83,13 +90,13 @@ fn line_at(text: &str, offset: usize) -> usize {
 }
 
 /// The file's text, for line numbers, and what has passed so far.
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     text: &'a str,
-    catalogue: Catalogue,
+    pub(super) catalogue: Catalogue,
 }
 
 impl Checker<'_> {
-    fn fault<T>(&self, at: &Spanned<T>, field: impl Display, problem: Problem) -> CatalogueError {
+    pub(super) fn fault<T>(&self, at: &Spanned<T>, field: impl Display, problem: Problem) -> CatalogueError {
         let line = line_at(self.text, at.span().start);
         CatalogueError::Field { line, field: field.to_string(), problem }
     }
@@ -236,7 +243,7 @@ impl Checker<'_> {
         Err(self.fault(id, field, problem))
     }
 
-    fn in_range(
+    pub(super) fn in_range(
         &self,
         value: &Spanned<i64>,
         field: String,

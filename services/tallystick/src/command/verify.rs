@@ -78,7 +78,7 @@ async fn database(database_url: String) -> Result<(), Error> {
     bar.finish_and_clear();
     match verified {
         Ok(Verified { entries, balances, .. }) => {
-            output::line(&format!("{entries} entries of {balances} balances: every hash and figure is right"))
+            output::line(&format!("entries {entries}, balances {balances}: every hash and figure is right"))
         }
         Err(VerifyError::Difference(difference)) => Err(Error::NotVerified(difference)),
         Err(VerifyError::Store(source)) => Err(unusable(source)),

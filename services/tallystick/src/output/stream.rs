@@ -69,7 +69,7 @@ impl Columns {
         let time_width = stamp::WIDTH;
         let account = self.account.map(|width| format!("{account:<width$}  ")).unwrap_or_default();
         let line = format!(
-            "{time:<time_width$}  {account}{unit:<8}  {version:>7}  {event:<10}  {change:>10}  {available:>10}  {remarks}"
+            "{time:<time_width$}  {account}{unit:<8}  {version:>7}  {event:<14}  {change:>10}  {available:>10}  {remarks}"
         );
         line.trim_end().to_owned()
     }
@@ -110,9 +110,9 @@ mod tests {
         assert_eq!(
             [columns.header(), columns.snapshot(&snapshot), columns.entry(&entry())].join("\n"),
             "\
-TIME                      UNIT      VERSION  EVENT           CHANGE   AVAILABLE
--                         credits         1  snapshot                      1000
-2023-11-14T22:13:20.000Z  credits         2  spend              -30         970  job_17"
+TIME                      UNIT      VERSION  EVENT               CHANGE   AVAILABLE
+-                         credits         1  snapshot                          1000
+2023-11-14T22:13:20.000Z  credits         2  spend                  -30         970  job_17"
         );
     }
 

@@ -255,7 +255,12 @@ fn open(role: &CreditsRole) -> Result<Store, Error> {
         database_url: role.database_url.clone(),
         lanes: role.lanes,
         read_connections: role.read_connections,
-        policy: Policy { new_accounts_are_sandbox: role.sandbox, ..Policy::new(credits::encode_entry) },
+        policy: Policy {
+            encode: credits::encode_entry,
+            new_accounts_are_sandbox: role.sandbox,
+            rules: role.catalogue.rules(),
+            thresholds: role.catalogue.thresholds().to_vec(),
+        },
     };
     Store::open(options).map_err(|source| Error::Database { setting: "--database-url", source })
 }

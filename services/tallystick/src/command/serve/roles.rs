@@ -115,10 +115,12 @@ impl CreditsSettings {
         let money = if self.livemode { "real money" } else { "test mode" };
         let signatures = if self.secrets.is_some() { ", verifies signatures itself" } else { "" };
         format!(
-            "role credits: units {}; {} packs, {} plans; {callers}; {money}{signatures}; {} lanes, {} read connections",
+            "role credits: units {}; {} packs, {} plans, {} thresholds; {callers}; {money}{signatures}; {} lanes, \
+             {} read connections",
             units.join(", "),
             catalogue.packs().count(),
             catalogue.plans().count(),
+            catalogue.thresholds().len(),
             self.lanes,
             self.read_connections,
         )

@@ -5,8 +5,8 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use domain::{
-    AccountId, Crossing, Direction, Entry, EntryHash, EntryKind, EntryRef, Figures, JournalCheck, Line,
-    Parts, Timestamp, Unit,
+    AccountId, Crossing, Direction, Entry, EntryHash, EntryKind, Figures, JournalCheck, Line, Parts,
+    Timestamp, Unit,
 };
 use proto::v1;
 
@@ -67,7 +67,7 @@ pub(super) fn verify(mut reader: impl BufRead, path: &Path) -> Result<String, Er
 
 fn told(entries: u64, checks: &BTreeMap<(String, String), JournalCheck>) -> String {
     let mut lines =
-        vec![format!("{entries} entries of {} balances: every hash and figure is right", checks.len())];
+        vec![format!("entries {entries}, balances {}: every hash and figure is right", checks.len())];
     for ((account, unit), check) in checks {
         let Figures { available, held, scheduled, debt } = check.figures();
         lines.push(format!(
@@ -87,10 +87,11 @@ pub(super) fn fault(path: &Path, problem: &str) -> Error {
 /// `None` when a field means nothing to the rules.
 fn to_entry(entry: v1::Entry) -> Option<Entry> {
     let unit = Unit::try_new(entry.unit).ok()?;
-    let reverses = (!entry.reversed_entry_id.is_empty())
-        .then(|| EntryRef::try_new(&entry.reversed_entry_id, &unit).map(|name| name.version))
-        .transpose()
-        .ok()?;
+    let reverses = match entry.reversed_entry_id.as_str() {
+        "" => None,
+        // "<unit>/<version>"
+        name => Some(name.strip_prefix(unit.as_str())?.strip_prefix('/')?.parse().ok()?),
+    };
     Some(Entry {
         account: AccountId::try_new(entry.account_id).ok()?,
         version: entry.version,
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_sound_and_other_texts_are_named_by_their_line() {
-        assert_eq!(checked("\n").unwrap(), "0 entries of 0 balances: every hash and figure is right");
+        assert_eq!(checked("\n").unwrap(), "entries 0, balances 0: every hash and figure is right");
         let error = checked("\n{\"version\":").unwrap_err();
         assert!(error.starts_with("--file x.jsonl: line 2 is no entry: "), "{error}");
         let error = checked("{}").unwrap_err();
