@@ -69,13 +69,13 @@ class Program(unittest.TestCase):
 
     def test_the_program_accepts_what_every_server_is_told(self):
         expected = {
-            ("minimal", "credits"): "role credits: units credits; 1 packs, 0 plans; callers have API keys; test mode, "
+            ("minimal", "credits"): "role credits: units credits; 1 packs, 0 plans, 0 thresholds; callers have API keys; test mode, "
                                     "verifies signatures itself; 2 lanes, 16 read connections",
             ("minimal", "edge"): "role edge: credits role at demo-tallystick-credits.prod.svc:7070, with an API key",
-            ("credits-only", "credits"): "role credits: units credits; 0 packs, 0 plans; callers have API keys; "
+            ("credits-only", "credits"): "role credits: units credits; 0 packs, 0 plans, 0 thresholds; callers have API keys; "
                                          "test mode; 2 lanes, 16 read connections",
             ("edge-only", "edge"): "role edge: credits role at credits.internal.example:7070, with an API key",
-            ("full", "credits"): "role credits: units credits, seconds; 1 packs, 0 plans; callers have API keys; "
+            ("full", "credits"): "role credits: units credits, seconds; 1 packs, 0 plans, 0 thresholds; callers have API keys; "
                                  "real money, verifies signatures itself; 8 lanes, 32 read connections",
             ("full", "edge"): "role edge: credits role at credits-prod-credits.prod.svc:7070, with an API key",
         }
