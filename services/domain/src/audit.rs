@@ -1,16 +1,23 @@
 //! Checks a journal by itself, entry by entry: whoever has the entries of a balance, a customer with an exported file
 //! too, can see that none was changed, left out or added.
+//!
+//! Whoever has the tables beside the journal compares them with what the entries add up to: see [`JournalCheck::lots`],
+//! [`JournalCheck::holds`], [`JournalCheck::reversals`], and [`JournalCheck::take_ended`].
+
+mod sums;
 
 use std::collections::BTreeMap;
 
 use crate::entry::{Entry, EntryHash, EntryKind};
 use crate::figures::Figures;
-use crate::id::{AccountId, GrantId, HoldId, Unit};
+use crate::id::{AccountId, GrantId, HoldId, OperationId, Unit};
 use crate::timestamp::Timestamp;
+
+pub use sums::{HoldSum, LotSum, ReversalSum};
 
 /// The first thing that does not add up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{account} {unit}, version {version}: {what} is {found}, should be {expected}")]
+#[error("{account} {unit}, version {version}: {what} is {found}, should be {expected}{}", Of(.subject))]
 pub struct Difference {
     /// Whose balance.
     pub account: AccountId,
@@ -20,24 +27,25 @@ pub struct Difference {
     pub version: i64,
     /// What differs.
     pub what: &'static str,
+    /// The lot, hold or entry that it is about; empty: the entry of that version, or the balance.
+    pub subject: String,
     /// What follows from the entries before.
     pub expected: String,
     /// What is there.
     pub found: String,
 }
 
-/// What the lines say of a lot that has something left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LotSum {
-    /// Can be spent.
-    pub available: i64,
-    /// Reserved by holds.
-    pub held: i64,
-    /// Not effective yet.
-    pub scheduled: i64,
+/// Lots and holds with nothing left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Lots. An entry to come may refill one, or revoke of it.
+    pub lots: BTreeMap<GrantId, LotSum>,
+    /// Holds; some are open all the same.
+    pub holds: BTreeMap<HoldId, HoldSum>,
 }
 
-/// The journal of one balance so far. Keeps lots with something left and open holds only, at most 10,000 of each.
+/// The journal of one balance so far. Keeps lots and holds with something left, at most 10,000 of each, and the totals of
+/// entries that were given back.
 #[derive(Debug, Clone)]
 pub struct JournalCheck {
     account: AccountId,
@@ -48,9 +56,12 @@ pub struct JournalCheck {
     effective_at: Timestamp,
     recorded_at: Timestamp,
     /// Operation of the last entry, and how many of its entries are to come.
-    operation: Option<(crate::id::OperationId, i32, i32)>,
+    operation: Option<(OperationId, i32, i32)>,
     lots: BTreeMap<GrantId, LotSum>,
-    holds: BTreeMap<HoldId, i64>,
+    holds: BTreeMap<HoldId, HoldSum>,
+    reversals: BTreeMap<i64, ReversalSum>,
+    ended: Ended,
+    keeps_ended: bool,
 }
 
 impl JournalCheck {
@@ -68,7 +79,18 @@ impl JournalCheck {
             operation: None,
             lots: BTreeMap::new(),
             holds: BTreeMap::new(),
+            reversals: BTreeMap::new(),
+            ended: Ended { lots: BTreeMap::new(), holds: BTreeMap::new() },
+            keeps_ended: false,
         }
+    }
+
+    /// The same, for comparison with tables: also keeps what has nothing left, until [`JournalCheck::take_ended`].
+    #[must_use]
+    pub const fn with_ended(account: AccountId, unit: Unit) -> Self {
+        let mut check = Self::new(account, unit);
+        check.keeps_ended = true;
+        check
     }
 
     /// Whose balance, and which.
@@ -107,10 +129,28 @@ impl JournalCheck {
         &self.lots
     }
 
-    /// What holds reserve, those that reserve something.
+    /// Holds with something left.
     #[must_use]
-    pub const fn holds(&self) -> &BTreeMap<HoldId, i64> {
+    pub const fn holds(&self) -> &BTreeMap<HoldId, HoldSum> {
         &self.holds
+    }
+
+    /// Spends and captures that were given back, by their version.
+    #[must_use]
+    pub const fn reversals(&self) -> &BTreeMap<i64, ReversalSum> {
+        &self.reversals
+    }
+
+    /// Takes out what has nothing left. What a later entry will touch again must be given back by
+    /// [`JournalCheck::keep`], or its sums begin anew.
+    pub fn take_ended(&mut self) -> Ended {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Gives back what [`JournalCheck::take_ended`] took.
+    pub fn keep(&mut self, ended: Ended) {
+        self.ended.lots.extend(ended.lots);
+        self.ended.holds.extend(ended.holds);
     }
 
     /// Whether the last operation is there as a whole.
@@ -138,6 +178,7 @@ impl JournalCheck {
         self.check_operation(entry)?;
         self.check_lines(entry)?;
         self.check_hold(entry)?;
+        self.check_reversal(entry)?;
         (self.version, self.hash, self.figures) = (version, hash, entry.after);
         (self.effective_at, self.recorded_at) = (entry.effective_at, entry.recorded_at);
         self.operation = Some((entry.operation_id, entry.operation_index, entry.operation_size));
@@ -150,43 +191,61 @@ impl JournalCheck {
             _ => (entry.operation_id, 0, entry.operation_size.max(1)),
         };
         let found = (entry.operation_id, entry.operation_index, entry.operation_size);
-        let say = |(id, index, size): (crate::id::OperationId, i32, i32)| format!("{id}, {index} of {size}");
+        let say = |(id, index, size): (OperationId, i32, i32)| format!("{id}, {index} of {size}");
         self.equal(entry, "place in the operation", &say(expected), &say(found))
     }
 
     fn check_lines(&mut self, entry: &Entry) -> Result<(), Box<Difference>> {
         let mut sum = Figures { debt: entry.delta.debt, ..Figures::default() };
-        for line in &entry.lines {
+        for (place, line) in entry.lines.iter().enumerate() {
             let delta =
                 Figures { available: line.available, held: line.held, scheduled: line.scheduled, debt: 0 };
             sum = sum.checked_add(delta).unwrap_or(sum);
-            let lot = self.lots.entry(line.grant_id).or_default();
-            lot.available = lot.available.saturating_add(line.available);
-            lot.held = lot.held.saturating_add(line.held);
-            lot.scheduled = lot.scheduled.saturating_add(line.scheduled);
-            let lot = *lot;
-            let is_sound = lot.available >= 0 && lot.held >= 0 && lot.scheduled >= 0;
-            self.equal(entry, "soundness of a lot", &true, &is_sound)?;
-            if lot == LotSum::default() {
-                self.lots.remove(&line.grant_id);
+            let known = self.lots.remove(&line.grant_id).or_else(|| self.ended.lots.remove(&line.grant_id));
+            let mut lot = known.unwrap_or_else(|| LotSum::of(entry, line));
+            lot.add(entry, line);
+            // The revoked lot is the first line.
+            if let Some(parts) = entry.revocation.filter(|_| place == 0) {
+                lot.revoked = lot.revoked.plus(parts);
+            }
+            self.equal(entry, "soundness of a lot", &true, &lot.is_sound())?;
+            if lot.remaining() != 0 {
+                self.lots.insert(line.grant_id, lot);
+            } else if self.keeps_ended {
+                self.ended.lots.insert(line.grant_id, lot);
             }
         }
+        let has_lot = entry.revocation.is_none() || !entry.lines.is_empty();
+        self.equal(entry, "presence of the revoked lot", &true, &has_lot)?;
         self.equal(entry, "sum of the lines", &Shown(Some(&entry.delta)), &Shown(Some(&sum)))
     }
 
     fn check_hold(&mut self, entry: &Entry) -> Result<(), Box<Difference>> {
-        let Some(hold_id) = entry.hold_id else { return Ok(()) };
-        let is_known = self.holds.contains_key(&hold_id);
+        let Some(hold_id) = entry.hold_id else {
+            return self.equal(entry, "held credits that belong to no hold", &0, &entry.delta.held);
+        };
+        let known = self.holds.remove(&hold_id).or_else(|| self.ended.holds.remove(&hold_id));
         if entry.kind == EntryKind::Hold {
-            self.equal(entry, "hold is known", &false, &is_known)?;
+            self.equal(entry, "hold is known", &false, &known.is_some())?;
         }
-        let held = self.holds.get(&hold_id).copied().unwrap_or(0).saturating_add(entry.delta.held);
-        self.equal(entry, "soundness of a hold", &true, &(held >= 0))?;
-        if held == 0 {
-            self.holds.remove(&hold_id);
-        } else {
-            self.holds.insert(hold_id, held);
+        let mut hold = known.unwrap_or_else(|| HoldSum::of(entry));
+        hold.add(entry);
+        self.equal(entry, "soundness of a hold", &true, &hold.is_sound())?;
+        if hold.remaining != 0 {
+            self.holds.insert(hold_id, hold);
+        } else if self.keeps_ended {
+            self.ended.holds.insert(hold_id, hold);
         }
+        Ok(())
+    }
+
+    fn check_reversal(&mut self, entry: &Entry) -> Result<(), Box<Difference>> {
+        let is_reversal = entry.kind == EntryKind::Reversal;
+        let Some(version) = entry.reverses.filter(|_| is_reversal) else {
+            return self.equal(entry, "name of the entry that came back", &false, &is_reversal);
+        };
+        self.equal(entry, "order of a reversal", &true, &(version < entry.version))?;
+        self.reversals.entry(version).or_default().add(entry);
         Ok(())
     }
 
@@ -213,7 +272,16 @@ impl JournalCheck {
         found: String,
     ) -> Box<Difference> {
         let (account, unit) = (self.account.clone(), self.unit.clone());
-        Box::new(Difference { account, unit, version, what, expected, found })
+        Box::new(Difference { account, unit, version, what, subject: String::new(), expected, found })
+    }
+}
+
+/// The subject of a difference, where there is one.
+struct Of<'a>(&'a str);
+
+impl std::fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0) }
     }
 }
 

@@ -28,7 +28,7 @@ mod settle;
 mod threshold;
 mod timestamp;
 
-pub use audit::{Difference, JournalCheck, LotSum};
+pub use audit::{Difference, Ended, HoldSum, JournalCheck, LotSum, ReversalSum};
 pub use balance::{AccountState, Balance, Operation};
 pub use command::{
     Action, Adjust, Capture, Command, Context, Expiry, Extend, Grant, IdempotencyKey, Metadata, NewHold,

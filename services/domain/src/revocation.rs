@@ -43,7 +43,8 @@ impl Parts {
         self.expired.saturating_add(self.taken).saturating_add(self.owed).saturating_add(self.forgiven)
     }
 
-    const fn plus(self, other: Self) -> Self {
+    /// Part by part.
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self {
             expired: self.expired.saturating_add(other.expired),
             taken: self.taken.saturating_add(other.taken),

@@ -1,6 +1,7 @@
 //! The whole journal by pages, in the byte order of (account, unit, version): for exports and for verification.
 
 use domain::{AccountId, Entry, Unit};
+use futures::TryStreamExt;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 
@@ -52,13 +53,13 @@ impl Store {
         let first = Position { account_id: prefix.to_owned(), ..Position::default() };
         let is_before = after.account_id.as_str() < prefix;
         let after = if is_before { &first } else { after };
-        let mut entries = entries_after(self.pool(), after, limit).await?;
+        let mut entries = entries_after(self.pool(), after, limit, usize::MAX).await?;
         entries.retain(|entry| entry.account.as_str().starts_with(prefix));
         Ok(entries)
     }
 }
 
-/// The next entries of the whole journal.
+/// The next entries of the whole journal, fewer when they have more lines together than `max_lines`.
 ///
 /// # Errors
 /// [`StoreError`] when the database fails or a row cannot be used.
@@ -66,8 +67,9 @@ pub(crate) async fn entries_after(
     executor: impl PgExecutor<'_>,
     after: &Position,
     limit: i64,
+    max_lines: usize,
 ) -> Result<Vec<Entry>, StoreError> {
-    let rows = sqlx::query_as!(
+    let mut rows = sqlx::query_as!(
         EntryRow,
         r#"select account_id, unit, version, operation_id, operation_index, operation_size, kind,
                   available_delta, held_delta, scheduled_delta, debt_delta, available, held, scheduled, debt,
@@ -83,8 +85,14 @@ pub(crate) async fn entries_after(
         after.version,
         limit
     )
-    .fetch_all(executor)
-    .await
-    .map_err(StoreError::during("read the journal by pages"))?;
-    rows.into_iter().map(Entry::try_from).collect()
+    .fetch(executor);
+    let (mut entries, mut lines) = (Vec::new(), 0_usize);
+    while let Some(row) = rows.try_next().await.map_err(StoreError::during("read the journal by pages"))? {
+        lines = lines.saturating_add(row.line_grants.len());
+        if lines > max_lines && !entries.is_empty() {
+            break;
+        }
+        entries.push(Entry::try_from(row)?);
+    }
+    Ok(entries)
 }

@@ -45,7 +45,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// young or skewed table it scans the table or hashes it, and a cached plan keeps the mistake while the table
 /// grows (measured: 10 ms instead of 0.2 ms for the keys of one batch at 10,000 operations). So the other ways
 /// are switched off, and each connection plans a statement once. PostgreSQL manual, 20.7 "Query Planning".
-const BY_KEY: [(&str, &str); 8] = [
+pub(crate) const BY_KEY: [(&str, &str); 8] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),

@@ -1,10 +1,14 @@
 //! Verification: a sound ledger passes, each kind of tampering is found and named.
 
-use domain::{Difference, Shortfall};
-use store::VerifyError;
+use domain::{Action, Difference, Entry, Expiry, Grant, JournalCheck, Priority, Shortfall};
+use futures::StreamExt;
+use store::{Position, VerifyError};
 
 use crate::book::*;
 
+/// Versions of `user_1`: 1 grant, 2 spend, 3 hold, 4 capture, 5 reversal, 6 revocation, 7 release of which the revocation
+/// keeps a part, 8 a lot that ends, 9 a hold of it, 10 capture of all that leaves the hold open, 11 its end and 12 the
+/// lot's, by the account's clock, 13 grant, 14 a spend that closes the first lot.
 async fn lively(book: &Book) {
     let (granted, _) = operation(book.apply(grant("user_1", "a", 100)).await);
     let lot = granted.grants[0].grant_id;
@@ -12,8 +16,18 @@ async fn lively(book: &Book) {
     let hold_id = operation(book.apply(hold("user_1", "h", 20, 600)).await).0.hold.unwrap().hold_id;
     book.apply(capture("user_1", "c", hold_id, 5, false)).await.unwrap();
     book.apply(reverse("user_1", "r", spent.entries[0].name(), Some(10))).await.unwrap();
-    book.apply(revoke("user_1", "v", lot, 60, Shortfall::Owed)).await.unwrap();
+    book.apply(revoke("user_1", "v", lot, 70, Shortfall::Forgiven)).await.unwrap();
+    book.apply(release("user_1", "l", hold_id)).await.unwrap();
+    let ending =
+        Grant { expiry: Expiry::AfterSeconds(1000), priority: Priority::try_new(1).unwrap(), ..a_grant(9) };
+    book.apply(command("user_1", "b", Action::Grant(ending))).await.unwrap();
+    let hold_id = operation(book.apply(hold("user_1", "h2", 4, 500)).await).0.hold.unwrap().hold_id;
+    book.apply(capture("user_1", "c2", hold_id, 4, false)).await.unwrap();
+    book.clock("user_1", 2000).await;
+    book.apply(grant("user_1", "g", 3)).await.unwrap();
+    book.apply(spend("user_1", "s3", 5)).await.unwrap();
     book.apply(grant("user_2", "a", 7)).await.unwrap();
+    book.apply(hold("user_2", "h", 2, 600)).await.unwrap();
 }
 
 /// Does `sql` with triggers off, and verifies.
@@ -47,22 +61,108 @@ async fn a_sound_ledger_passes_and_tells_its_progress() {
 
 #[tokio::test]
 async fn tampering_is_found_and_named() {
-    for (sql, version, what) in [
+    let chain = [
         ("update entries set reason = 'x' where version = 2 and account_id = 'user_1'", 2, "entry_hash"),
         ("update entries set available = 71 where version = 2", 2, "entry_hash"),
         ("delete from entries where version = 3 and account_id = 'user_1'", 4, "version"),
-        ("update balances set available = available + 1 where account_id = 'user_2'", 1, "balance.available"),
+        ("delete from entries where version = 14", 13, "balance.version"),
+        ("delete from entry_metadata; delete from entries where account_id = 'user_2'", 2, "the journal"),
+    ];
+    let balances = [
+        ("update balances set available = available + 1 where account_id = 'user_2'", 2, "balance.available"),
         (
             "update balances set entry_hash = decode(repeat('00', 32), 'hex') where account_id = 'user_2'",
-            1,
+            2,
             "balance.entry_hash",
         ),
-        ("update grants set remaining = remaining - 1 where account_id = 'user_2'", 1, "the open lots"),
-        ("update holds set remaining = remaining - 1", 6, "the open holds"),
-        ("delete from entry_metadata; delete from entries where account_id = 'user_2'", 1, "the journal"),
-        ("delete from balances where account_id = 'user_2'", 1, "the balance"),
-    ] {
+        ("update balances set open_lots = 7 where account_id = 'user_1'", 14, "balance.open_lots"),
+        ("update balances set open_holds = 7 where account_id = 'user_1'", 14, "balance.open_holds"),
+        ("delete from balances where account_id = 'user_2'", 2, "the balance"),
+    ];
+    let lots = [
+        ("update grants set remaining = remaining - 1 where account_id = 'user_2'", 2, "grant.remaining"),
+        ("update grants set held = 1 where account_id = 'user_2'", 2, "grant.held"),
+        ("update grants set expired = 4 where expired = 5", 12, "grant.expired"),
+        ("update grants set amount = 101 where version = 1 and account_id = 'user_1'", 14, "grant.amount"),
+        (
+            "update grants set revoked_taken = 69, revoked_forgiven = 1 where revoked_taken = 70",
+            14,
+            "grant.revoked (expired, taken, owed, forgiven)",
+        ),
+        (
+            "update grants set raises = '{0,69,0,1}' where revoked_taken = 70",
+            14,
+            "grant.raises (expired, taken, owed, forgiven)",
+        ),
+        ("update grants set last_version = 99 where version = 8", 12, "grant.last_version"),
+        ("delete from grants where version = 8", 12, "the grant"),
+        (
+            "insert into grants (account_id, unit, grant_id, version, last_version, kind, priority, amount, remaining,
+                                 effective_at, active, created_at, closed_at)
+             values ('user_2', 'credits', gen_random_uuid(), 2, 2, 5, 50, 1, 0, now(), true, now(), now())",
+            2,
+            "the number of grants",
+        ),
+    ];
+    let holds = [
+        ("update holds set captured = 6 where version = 3", 7, "hold.captured"),
+        ("update holds set remaining = 1 where account_id = 'user_2'", 2, "hold.remaining"),
+        ("update holds set line_remaining = '{1}' where account_id = 'user_2'", 2, "hold lines"),
+        (
+            "update holds set expires_at = expires_at + interval '1 second' where version = 9",
+            11,
+            "hold.expires_at (microseconds)",
+        ),
+        ("update holds set state = 4 where version = 3", 7, "hold.state"),
+        ("delete from holds where version = 9", 11, "the hold"),
+    ];
+    let reversals = [
+        ("update reversals set reversed = 9", 5, "reversal.reversed"),
+        ("delete from reversals", 5, "the reversal"),
+        ("insert into reversals values ('user_1', 'credits', 10, 1, 11)", 14, "the number of reversals"),
+    ];
+    let cases = chain.into_iter().chain(balances).chain(lots).chain(holds).chain(reversals);
+    let checks = cases.map(|(sql, version, what)| async move {
         let found = tampered(sql).await;
         assert_eq!((found.version, found.what), (version, what), "{sql}: {found}");
+    });
+    futures::stream::iter(checks).buffer_unordered(4).collect::<()>().await;
+}
+
+type Change = fn(&mut Vec<Entry>);
+
+#[tokio::test]
+async fn an_exported_journal_is_checked_without_a_database() {
+    let book = Book::new().await;
+    lively(&book).await;
+    let entries = book.store.export_page("user_1", &Position::default(), 1000).await.unwrap();
+    let check = |change: Change| {
+        let mut entries = entries.clone();
+        change(&mut entries);
+        let mut check = JournalCheck::new(account("user_1"), credits());
+        entries.iter().try_for_each(|entry| check.check(entry)).map(|()| check)
+    };
+    let sound = check(|_| {}).unwrap();
+    assert_eq!((sound.version(), sound.hash(), sound.is_whole()), (14, entries[13].hash, true));
+    assert_eq!(sound.figures().available, 3);
+    let changes: [(Change, i64, &str); 6] = [
+        (|entries| entries[6].actor = "other".to_owned(), 7, "entry_hash"),
+        (|entries| entries[3].hash = entries[4].hash, 4, "entry_hash"),
+        (|entries| drop(entries.remove(2)), 4, "version"),
+        (|entries| entries.insert(2, entries[1].clone()), 2, "version"),
+        (|entries| entries[0].account = account("user_2"), 1, "account"),
+        // By somebody who can make hashes.
+        (
+            |entries| {
+                entries[0].lines[0].available += 1;
+                entries[0].hash = entries[0].chained(domain::EntryHash::default());
+            },
+            1,
+            "sum of the lines",
+        ),
+    ];
+    for (change, version, what) in changes {
+        let found = check(change).unwrap_err();
+        assert_eq!((found.version, found.what), (version, what), "{found}");
     }
 }
