@@ -1,7 +1,7 @@
 //! What is read beside pages: quotes, explanations, balances at a time, holds, exports.
 
-use domain::{Denied, EntryKind, GrantKind, Unit};
-use store::{EntryFilter, Position, Request, Unknown};
+use domain::{Denied, EntryKind, GrantKind, Threshold, Unit};
+use store::{AccountChange, By, EntryFilter, Position, Request, Unknown};
 
 use crate::book::*;
 
@@ -47,6 +47,25 @@ async fn a_quote_sees_what_is_due_and_the_state_of_the_account() {
     sqlx::query("update accounts set state = 2").execute(book.pool()).await.unwrap();
     let quote = book.store.quote(&as_command(spend("user_1", "q", 1))).await.unwrap();
     assert_eq!(quote.outcome, Err(Denied::AccountFrozen));
+}
+
+#[tokio::test]
+async fn a_quote_names_the_thresholds_of_the_account_that_it_would_cross() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "a", 100)).await.unwrap();
+    let low = Threshold::try_new("low", credits(), 50, 50).unwrap();
+    let change = AccountChange { thresholds: Some(vec![low]), ..AccountChange::default() };
+    let by = By { actor: "operator".to_owned(), reason: "because".to_owned() };
+    book.store.update_account(&account("user_1"), &change, &by).await.unwrap();
+    for round in 0..2 {
+        let quote = book.store.quote(&as_command(spend("user_1", "q", 60))).await.unwrap();
+        let crossed = &quote.outcome.unwrap().entries[0].crossed;
+        assert_eq!((crossed.len(), crossed[0].name.as_str()), (1, "low"), "round {round}");
+    }
+    let quote = book.store.quote(&as_command(spend("user_1", "q", 50))).await.unwrap();
+    assert!(quote.outcome.unwrap().entries[0].crossed.is_empty(), "not below 50");
+    let (spent, _) = operation(book.apply(spend("user_1", "q", 60)).await);
+    assert_eq!(spent.entries[0].crossed[0].name, "low", "trials have fired nothing");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use store::{Position, VerifyError};
 
 use crate::book::*;
 
+const REVOKED: &str = "grant.revoked (expired, taken, owed, forgiven)";
+
 /// Versions of `user_1`: 1 grant, 2 spend, 3 hold, 4 capture, 5 reversal, 6 revocation, 7 release of which the revocation
 /// keeps a part, 8 a lot that ends, 9 a hold of it, 10 capture of all that leaves the hold open, 11 its end and 12 the
 /// lot's, by the account's clock, 13 grant, 14 a spend that closes the first lot.
@@ -28,6 +30,43 @@ async fn lively(book: &Book) {
     book.apply(spend("user_1", "s3", 5)).await.unwrap();
     book.apply(grant("user_2", "a", 7)).await.unwrap();
     book.apply(hold("user_2", "h", 2, 600)).await.unwrap();
+}
+
+/// A lot and a hold end on the first page and are touched again on the second, beyond the 5,000 entries of the first.
+#[tokio::test]
+async fn what_ended_pages_ago_is_compared_when_its_last_entry_was_read() {
+    let book = Book::new().await;
+    let lot = operation(book.apply(grant("user_1", "a", 10)).await).0.grants[0].grant_id;
+    let hold_id = operation(book.apply(hold("user_1", "h", 4, 600)).await).0.hold.unwrap().hold_id;
+    book.apply(capture("user_1", "c", hold_id, 4, false)).await.unwrap();
+    book.apply(spend("user_1", "s", 6)).await.unwrap();
+    book.apply(grant("user_1", "b", 10_000)).await.unwrap();
+    for n in 0..13 {
+        let calls = (0..400).map(|m| book.apply(spend("user_1", &format!("s{n}.{m}"), 1)));
+        for answer in futures::future::join_all(calls).await {
+            answer.unwrap();
+        }
+    }
+    book.apply(release("user_1", "l", hold_id)).await.unwrap();
+    book.apply(revoke("user_1", "v", lot, 5, Shortfall::Forgiven)).await.unwrap();
+    let mut pages = 0;
+    let verified = book.store.verify(|_| pages += 1).await.unwrap();
+    assert!(pages > 3, "{pages} calls for two pages");
+    assert_eq!(verified.entries, 5 + 13 * 400 + 2);
+    for (sql, what) in [
+        // A row that says it was not touched again is compared as it stood then.
+        ("update grants set last_version = 4 where version = 1", REVOKED),
+        ("update grants set last_version = 5207, revoked_forgiven = 4 where version = 1", REVOKED),
+        (
+            "update grants set revoked_forgiven = 5, raises = '{0,0,0,5}' where version = 1;
+             update holds set last_version = 3",
+            "hold.state",
+        ),
+    ] {
+        sqlx::raw_sql(sql).execute(book.pool()).await.unwrap();
+        let Err(VerifyError::Difference(found)) = book.store.verify(|_| {}).await else { panic!("{sql}") };
+        assert_eq!(found.what, what, "{found}");
+    }
 }
 
 /// Does `sql` with triggers off, and verifies.
@@ -87,7 +126,7 @@ async fn tampering_is_found_and_named() {
         (
             "update grants set revoked_taken = 69, revoked_forgiven = 1 where revoked_taken = 70",
             14,
-            "grant.revoked (expired, taken, owed, forgiven)",
+            REVOKED,
         ),
         (
             "update grants set raises = '{0,69,0,1}' where revoked_taken = 70",
