@@ -7,6 +7,7 @@ use crate::figures::Figures;
 use crate::hold::Hold;
 use crate::id::{AccountId, GrantId, HoldId, OperationId, Unit};
 use crate::lot::Lot;
+use crate::mutants::{self, Mutant};
 use crate::reversal::Reversible;
 use crate::revocation::Parts;
 use crate::threshold::{Armed, Threshold, cross};
@@ -178,7 +179,8 @@ impl Balance {
     /// When the balance changes by itself next.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Timestamp> {
-        let holds = self.holds.iter().filter_map(Hold::due_at);
+        let with_holds = !mutants::is(Mutant::DueTimeWithoutHolds);
+        let holds = self.holds.iter().filter_map(Hold::due_at).filter(|_| with_holds);
         self.lots.iter().filter_map(Lot::due_at).chain(holds).chain(self.unloaded_due_at).min()
     }
 

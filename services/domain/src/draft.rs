@@ -85,6 +85,7 @@ impl Draft {
         if mutants::is(Mutant::ReleaseToTheWrongLot) {
             self.move_to_the_first_lot(grant_id, available);
         }
+        let reclaimed = if mutants::is(Mutant::ReclaimedNotSaid) { 0 } else { reclaimed };
         Ok(Line { available, held: amount.saturating_neg(), reclaimed, ..Line::of(grant_id) })
     }
 
@@ -100,6 +101,9 @@ impl Draft {
 
     /// Ends what is not held of those lots whose time is over, as a posting of its own.
     pub(crate) fn expire(&mut self, lots: &[GrantId], at: Timestamp) -> Result<(), DecideError> {
+        if mutants::is(Mutant::ReleasedLotLivesOn) {
+            return Ok(());
+        }
         let mut lines = Vec::new();
         for grant_id in lots {
             let ended = |lot: &Lot| lot.grant_id == *grant_id && lot.has_ended(at) && lot.available() > 0;

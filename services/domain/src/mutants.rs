@@ -26,6 +26,26 @@ pub enum Mutant {
     LateActivation = 8,
     /// Lock and read share a statement (in `store`).
     LockAndReadInOneStatement = 9,
+    /// Credits that return to a revoked grant pass over its forgiven part.
+    ReclaimIgnored = 10,
+    /// A hold ends a moment after its time.
+    HoldEndsLate = 11,
+    /// An extension sets the end, also to an earlier one.
+    ExtensionShortens = 12,
+    /// What expired of a grant does not count as revoked.
+    ExpiredNotCounted = 13,
+    /// A reversal begins with the first line.
+    FirstLineFirst = 14,
+    /// A reversal refills lots that have ended.
+    EndedLotRefilled = 15,
+    /// A revocation is lowered by its oldest raise first.
+    OldestRaiseFirst = 16,
+    /// The next due time forgets the holds.
+    DueTimeWithoutHolds = 17,
+    /// A release does not say what a revocation kept.
+    ReclaimedNotSaid = 18,
+    /// A released lot that has ended lives on.
+    ReleasedLotLivesOn = 19,
 }
 
 #[cfg(feature = "mutants")]
@@ -38,7 +58,7 @@ mod switch {
 
     impl Mutant {
         /// Every defect.
-        pub const ALL: [Self; 9] = [
+        pub const ALL: [Self; 19] = [
             Self::WrongBurnOrder,
             Self::CaptureBeyondHold,
             Self::ReleaseToTheWrongLot,
@@ -48,6 +68,16 @@ mod switch {
             Self::LoweringLeavesATrace,
             Self::LateActivation,
             Self::LockAndReadInOneStatement,
+            Self::ReclaimIgnored,
+            Self::HoldEndsLate,
+            Self::ExtensionShortens,
+            Self::ExpiredNotCounted,
+            Self::FirstLineFirst,
+            Self::EndedLotRefilled,
+            Self::OldestRaiseFirst,
+            Self::DueTimeWithoutHolds,
+            Self::ReclaimedNotSaid,
+            Self::ReleasedLotLivesOn,
         ];
     }
 

@@ -3,6 +3,7 @@
 use crate::entry::{Entry, EntryKind, Line};
 use crate::id::EntryRef;
 use crate::lot::Change;
+use crate::mutants::{self, Mutant};
 
 /// An entry that took credits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,10 @@ impl Reversible {
     pub(crate) fn parts(&self, amount: i64) -> Vec<(Line, i64)> {
         let (mut skipped, mut left) = (self.reversed, amount);
         let mut parts = Vec::new();
-        for line in self.lines.iter().rev() {
+        let forwards = mutants::is(Mutant::FirstLineFirst);
+        for step in 0..self.lines.len() {
+            let place = if forwards { step } else { self.lines.len() - 1 - step };
+            let Some(line) = self.lines.get(place) else { break };
             let taken = Self::taken(line);
             let skip = skipped.min(taken);
             skipped -= skip;

@@ -1,6 +1,7 @@
 //! How much of a grant was taken back, and where it came from.
 
 use crate::limits::MAX_RAISES;
+use crate::mutants::{self, Mutant};
 
 /// What happens to the part of a revocation that is no longer in the lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +109,9 @@ impl Revoked {
     /// Takes `amount` off, last raise first and within a raise in the order forgiven, owed, taken, expired; says
     /// which parts went. `amount` is at most the total.
     pub(crate) fn lower(&mut self, amount: i64) -> Parts {
+        if mutants::is(Mutant::OldestRaiseFirst) {
+            self.0.reverse();
+        }
         let mut left = amount;
         let mut gone = Parts::default();
         while left > 0 {
@@ -134,14 +138,15 @@ impl Revoked {
 
     /// Credits come back to the lot: up to `amount` of them are kept, forgiven becomes taken. Says how many.
     pub(crate) fn reclaim(&mut self, amount: i64) -> i64 {
-        let mut left = amount;
+        let mut left = if mutants::is(Mutant::ReclaimIgnored) { 0 } else { amount };
+        let may_keep = left;
         for raise in &mut self.0 {
             let kept = left.min(raise.forgiven);
             raise.forgiven -= kept;
             raise.taken += kept;
             left -= kept;
         }
-        amount - left
+        may_keep - left
     }
 }
 

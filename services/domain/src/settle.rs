@@ -66,11 +66,15 @@ fn due_events(balance: &Balance, now: Timestamp) -> BinaryHeap<Reverse<(Timestam
         }
     }
     for hold in &balance.holds {
-        if let Some(at) = hold.due_at().filter(|at| *at <= now) {
+        if let Some(at) = hold.due_at().filter(|at| is_due(*at, now)) {
             events.push(Reverse((at, Due::HoldExpiry(hold.version, hold.hold_id))));
         }
     }
     events
+}
+
+fn is_due(at: Timestamp, now: Timestamp) -> bool {
+    if mutants::is(Mutant::HoldEndsLate) { at < now } else { at <= now }
 }
 
 fn end_hold(draft: &mut Draft, hold_id: HoldId, moment: Timestamp) -> Result<(), DecideError> {

@@ -159,7 +159,8 @@ pub(super) fn decide_extend(
         return Err(Denied::HoldLifetimeExceeded { hold_id, latest_us: latest.micros() }.into());
     }
     // A heartbeat that comes late must not shorten what a later one has won.
-    let expires_at = hold.expires_at.max(wanted);
+    let shortens = mutants::is(Mutant::ExtensionShortens);
+    let expires_at = if shortens { wanted } else { hold.expires_at.max(wanted) };
     let mut posting = Posting::of(EntryKind::HoldExtension, stamp.now, Vec::new()).with_hold(hold_id);
     posting.hold_expires_at = Some(expires_at);
     let entries = balance.post(stamp, vec![posting])?;

@@ -63,7 +63,7 @@ fn give_back(
     let lot = draft.lot(grant_id)?;
     let reclaimed = lot.revoked.reclaim(part);
     let left = part.saturating_sub(reclaimed);
-    if lot.has_ended(now) {
+    if lot.has_ended(now) && !mutants::is(Mutant::EndedLotRefilled) {
         pot.add(left, lot.expires_at);
         return Ok(Line { reclaimed, ..Line::of(grant_id) });
     }

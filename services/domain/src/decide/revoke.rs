@@ -52,7 +52,10 @@ fn raise(
     stamp: Stamp<'_>,
 ) -> Result<(), DecideError> {
     let lot = draft.lot(grant_id)?;
-    let expired = amount.min(lot.expired.saturating_sub(lot.revoked.parts().expired)).max(0);
+    let mut expired = amount.min(lot.expired.saturating_sub(lot.revoked.parts().expired)).max(0);
+    if mutants::is(Mutant::ExpiredNotCounted) {
+        expired = 0;
+    }
     let taken = amount.saturating_sub(expired).min(lot.unheld());
     let missing = amount.saturating_sub(expired).saturating_sub(taken);
     let mut parts = Parts { expired, taken, ..Parts::default() };

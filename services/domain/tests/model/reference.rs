@@ -117,6 +117,8 @@ pub struct Model {
     /// A threshold of the available credits: at, re-arm at, armed; and what it did: below is false.
     pub threshold: (i64, i64, bool),
     pub crossed: Vec<bool>,
+    /// The most that the lots summed to, or the debt, after an entry of what is being done.
+    peak: i64,
 }
 
 const GRACE: i64 = 30 * 24 * 3600;
@@ -137,6 +139,7 @@ impl Model {
             takes: Vec::new(),
             threshold: (threshold.0, threshold.1, false),
             crossed: Vec::new(),
+            peak: 0,
         }
     }
 
@@ -178,6 +181,7 @@ impl Model {
     /// Does one thing, or says why not.
     pub fn act(&mut self, what: &Do) -> Told {
         let before = self.clone();
+        self.peak = 0;
         let told = self.try_to(what);
         if told != Told::Done {
             *self = before;
@@ -216,14 +220,14 @@ impl Model {
     }
 
     fn done(&mut self) -> Told {
-        if self.available() + self.held() + self.scheduled() > MOST || self.debt > MOST {
-            return Told::TooMuch;
-        }
         self.look_at_threshold();
-        Told::Done
+        if self.peak > MOST { Told::TooMuch } else { Told::Done }
     }
 
+    /// After each entry.
     fn look_at_threshold(&mut self) {
+        let total = self.available() + self.held() + self.scheduled();
+        self.peak = self.peak.max(total).max(self.debt);
         let (at, rearm_at, is_armed) = self.threshold;
         if is_armed && self.available() < at {
             self.threshold.2 = false;
@@ -374,7 +378,15 @@ impl Model {
             self.lots[place].free += reserved - kept - repaid;
         }
         self.look_at_threshold();
-        self.end_lots(Lot::is_over);
+        // The others that end at this very moment end after all holds.
+        let now = self.now;
+        for (place, _) in self.holds[hold].lines.clone() {
+            let lot = &mut self.lots[place];
+            if lot.is_over(now) {
+                lot.expired += lot.free;
+                lot.free = 0;
+            }
+        }
         self.look_at_threshold();
     }
 
