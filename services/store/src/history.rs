@@ -113,7 +113,9 @@ impl Store {
         Ok(Ok(Page { items, next_before }))
     }
 
-    /// The versions between which a lot was touched, by the lot's own row.
+    /// The versions between which a lot was touched, by the lot's own row. The unit is compared here, and the id is a
+    /// range in order, which the primary key alone serves: a plan that was made while the table was empty would walk all
+    /// lots of the account for ever.
     async fn versions_of_grant(
         &self,
         account: &AccountId,
@@ -121,18 +123,20 @@ impl Store {
         grant: GrantId,
     ) -> Result<Option<Range>, StoreError> {
         let row = sqlx::query!(
-            "select version, last_version from grants where account_id = $1 and grant_id = $2 and unit = $3",
+            r#"select unit, version, last_version from grants
+               where account_id = $1 and grant_id between $2 and $2 order by grant_id"#,
             account.as_str(),
-            grant.uuid(),
-            unit.as_str()
+            grant.uuid()
         )
         .fetch_optional(self.pool())
         .await
         .map_err(StoreError::during("read a grant's versions"))?;
-        Ok(row.map(|row| Range { first: row.version, last: row.last_version }))
+        Ok(row
+            .filter(|row| row.unit == unit.as_str())
+            .map(|row| Range { first: row.version, last: row.last_version }))
     }
 
-    /// The versions between which a hold was touched, by its own row.
+    /// The versions between which a hold was touched, as for a lot.
     async fn versions_of_hold(
         &self,
         account: &AccountId,
@@ -140,15 +144,17 @@ impl Store {
         hold: HoldId,
     ) -> Result<Option<Range>, StoreError> {
         let row = sqlx::query!(
-            "select version, last_version from holds where account_id = $1 and hold_id = $2 and unit = $3",
+            r#"select unit, version, last_version from holds
+               where account_id = $1 and hold_id between $2 and $2 order by hold_id"#,
             account.as_str(),
-            hold.uuid(),
-            unit.as_str()
+            hold.uuid()
         )
         .fetch_optional(self.pool())
         .await
         .map_err(StoreError::during("read a hold's versions"))?;
-        Ok(row.map(|row| Range { first: row.version, last: row.last_version }))
+        Ok(row
+            .filter(|row| row.unit == unit.as_str())
+            .map(|row| Range { first: row.version, last: row.last_version }))
     }
 
     /// The balance as it was at a time that is over: its last entry that counted by then; `None` before the first.

@@ -178,7 +178,11 @@ async fn lots_of_operations_in_tx(
                   g.remaining, g.held, g.expired, g.raises, g.effective_at, g.expires_at, g.active, g.cost_currency,
                   g.cost_minor_units
            from unnest($1::text[], $2::uuid[]) as wanted(account_id, grant_id)
-           join grants g on g.account_id = wanted.account_id and g.grant_id = wanted.grant_id"#,
+           cross join lateral (
+               select * from grants
+               where account_id = wanted.account_id and grant_id between wanted.grant_id and wanted.grant_id
+               order by grant_id limit 1
+           ) as g"#,
         &accounts,
         &ids
     )

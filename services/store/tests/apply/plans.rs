@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use domain::{GrantId, HoldId};
+use sqlx::types::Uuid;
+use store::{By, EntryFilter, Position, Store, StoreOptions};
 use tokio::time::Instant;
 
 use crate::book::*;
@@ -76,4 +79,85 @@ async fn many_lots_settle_in_time_in_analyzed_tables() {
         .await
         .unwrap();
     check(&book).await;
+}
+
+/// The plan of a prepared statement of the store's only read connection: generic, as it runs.
+async fn plan(store: &Store, part: &str, arguments: &str) -> String {
+    let name: String = sqlx::query_scalar(
+        "select name from pg_prepared_statements where strpos(statement, $1) > 0
+         and strpos(statement, 'pg_prepared_statements') = 0",
+    )
+    .bind(part)
+    .fetch_one(store.pool())
+    .await
+    .unwrap();
+    let text = format!(r#"explain execute "{name}" ({arguments})"#);
+    let lines: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_all(store.pool()).await.unwrap();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn reads_by_pages_and_erasures_by_chunks_begin_where_the_last_one_ended() {
+    let book = Book::new().await;
+    book.apply(grant("user_1", "a", 10)).await.unwrap();
+    let store = Store::open(StoreOptions {
+        database_url: book.database.url().to_owned(),
+        lanes: 1,
+        read_connections: 1,
+        policy: policy(),
+    })
+    .unwrap();
+    let (id, unit) = (account("user_1"), credits());
+    let by = By { actor: "operator".to_owned(), reason: "because".to_owned() };
+    let hold = HoldId::from_uuid(Uuid::nil());
+    store.export_page("", &Position::default(), 10).await.unwrap();
+    store.holds_page((&id, &unit), true, i64::MAX, 10).await.unwrap();
+    let filter = EntryFilter { grant: Some(GrantId::from_uuid(Uuid::nil())), ..EntryFilter::default() };
+    store.entries_page((&id, &unit), &filter, 2, 10).await.unwrap().unwrap_err();
+    let filter = EntryFilter { hold: Some(hold), ..EntryFilter::default() };
+    store.entries_page((&id, &unit), &filter, 2, 10).await.unwrap().unwrap_err();
+    store.erase_account_data(&id, &by).await.unwrap();
+    for (part, arguments, wanted) in [
+        (
+            "(account_id, unit, version) > (",
+            "'', '', 0, 10",
+            vec!["Index Scan using entries_pkey", "Index Cond: (ROW(account_id, unit, version) > ROW("],
+        ),
+        (
+            "from holds where account_id = $1 and unit = $2 and version < $4",
+            "'', '', true, 9, 10, 10",
+            vec!["Index Scan Backward using holds_by_version", "Index Scan using holds_open"],
+        ),
+        (
+            "select unit, version, last_version from holds",
+            "'', gen_random_uuid()",
+            vec!["Index Scan using holds_pkey"],
+        ),
+        (
+            "select unit, version, last_version from grants",
+            "'', gen_random_uuid()",
+            vec!["Index Scan using grants_pkey"],
+        ),
+        (
+            "select event_id, state from stripe_events",
+            "'', '', 10",
+            vec![
+                "Index Scan using stripe_events_account",
+                "Index Cond: ((account_id = $1) AND (event_id > $2))",
+                "using stripe_event_bodies_pkey",
+            ],
+        ),
+        (
+            "select unit, version from entry_metadata",
+            "'', '', 0, 10",
+            vec!["using entry_metadata_pkey", "(ROW(unit, version) > ROW("],
+        ),
+    ] {
+        let plan = plan(&store, part, arguments).await;
+        for wanted in wanted {
+            assert!(plan.contains(wanted), "{wanted}: {plan}");
+        }
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+    }
 }

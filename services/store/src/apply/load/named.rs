@@ -15,6 +15,9 @@ use crate::error::StoreError;
 use crate::row::{CrossingRow, EntryRow, HoldRow, LotRow, to_time};
 
 /// Adds what is wanted to the balances that exist.
+///
+/// Ids are ranges in order here, which the primary keys alone serve: as long as a table is empty another index on the
+/// account looks as good, and a plan that is kept would walk all holds or lots of an account for one.
 pub(super) async fn read_in_tx(
     tx: &mut PgConnection,
     balances: &mut BTreeMap<BalanceKey, Balance>,
@@ -44,8 +47,10 @@ async fn named_holds_in_tx(
            from unnest($1::text[], $2::text[], $3::uuid[]) as wanted(account_id, unit, hold_id)
            cross join lateral (
                select * from holds
-               where account_id = wanted.account_id and hold_id = wanted.hold_id and unit = wanted.unit limit 1
-           ) as h"#,
+               where account_id = wanted.account_id and hold_id between wanted.hold_id and wanted.hold_id
+               order by hold_id limit 1
+           ) as h
+           where h.unit = wanted.unit"#,
         &accounts,
         &units,
         &hold_ids
@@ -210,8 +215,10 @@ async fn lots_behind_in_tx(
            from unnest($1::text[], $2::text[], $3::uuid[]) as wanted(account_id, unit, grant_id)
            cross join lateral (
                select * from grants
-               where account_id = wanted.account_id and grant_id = wanted.grant_id and unit = wanted.unit limit 1
-           ) as g"#,
+               where account_id = wanted.account_id and grant_id between wanted.grant_id and wanted.grant_id
+               order by grant_id limit 1
+           ) as g
+           where g.unit = wanted.unit"#,
         &accounts,
         &units,
         &ids

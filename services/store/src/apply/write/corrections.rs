@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use domain::{Change, GrantId, Lot, Parts, Reversible};
 use sqlx::PgConnection;
-use sqlx::types::Uuid;
 
 use crate::apply::decision::{Decisions, touched_lots};
 use crate::apply::{BalanceKey, State};
@@ -24,7 +23,8 @@ pub(super) async fn revocations_in_tx(
     let lots: Vec<(&BalanceKey, &Lot)> =
         touched_lots(state).filter(|(_, lot)| changed.contains(&lot.grant_id)).collect();
     let accounts: Vec<String> = lots.iter().map(|((account, _), _)| account.as_str().to_owned()).collect();
-    let ids: Vec<Uuid> = lots.iter().map(|(_, lot)| lot.grant_id.uuid()).collect();
+    let units: Vec<String> = lots.iter().map(|((_, unit), _)| unit.as_str().to_owned()).collect();
+    let versions: Vec<i64> = lots.iter().map(|(_, lot)| lot.version).collect();
     let part = |part: fn(&Parts) -> i64| -> Vec<i64> {
         lots.iter().map(|(_, lot)| part(&lot.revoked.parts())).collect()
     };
@@ -36,11 +36,14 @@ pub(super) async fn revocations_in_tx(
         r#"update grants g
            set revoked_expired = new.expired, revoked_taken = new.taken, revoked_owed = new.owed,
                revoked_forgiven = new.forgiven, raises = new.raises::bigint[]
-           from unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
-                as new(account_id, grant_id, expired, taken, owed, forgiven, raises)
-           where g.account_id = new.account_id and g.grant_id = new.grant_id"#,
+           from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                       $8::text[])
+                as new(account_id, unit, version, expired, taken, owed, forgiven, raises)
+           -- Not by id: as long as the table is empty an index on the account looks as good, and the plan is kept.
+           where g.account_id = new.account_id and g.unit = new.unit and g.version = new.version"#,
         &accounts,
-        &ids,
+        &units,
+        &versions,
         &part(|parts| parts.expired),
         &part(|parts| parts.taken),
         &part(|parts| parts.owed),

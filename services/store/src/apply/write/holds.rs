@@ -30,6 +30,10 @@ fn accounts(holds: &[HoldOf<'_>]) -> Vec<String> {
     holds.iter().map(|((account, _), _)| account.as_str().to_owned()).collect()
 }
 
+fn units(holds: &[HoldOf<'_>]) -> Vec<String> {
+    holds.iter().map(|((_, unit), _)| unit.as_str().to_owned()).collect()
+}
+
 fn ids(holds: &[HoldOf<'_>]) -> Vec<Uuid> {
     holds.iter().map(|(_, hold)| hold.hold_id.uuid()).collect()
 }
@@ -54,7 +58,6 @@ fn times(
 }
 
 async fn insert_in_tx(tx: &mut PgConnection, holds: &[HoldOf<'_>]) -> Result<(), StoreError> {
-    let units: Vec<String> = holds.iter().map(|((_, unit), _)| unit.as_str().to_owned()).collect();
     let line_grants: Vec<String> = holds
         .iter()
         .map(|(_, hold)| array_literal(hold.lines.iter().map(|line| line.grant_id.uuid())))
@@ -71,7 +74,7 @@ async fn insert_in_tx(tx: &mut PgConnection, holds: &[HoldOf<'_>]) -> Result<(),
                        line_grants, line_remaining, created_at, expires_at, closed_at)"#,
         &accounts(holds),
         &ids(holds),
-        &units,
+        &units(holds),
         &numbers(holds, |hold| hold.version),
         &numbers(holds, |hold| hold.last_version),
         &numbers(holds, |hold| hold.amount),
@@ -96,13 +99,15 @@ async fn update_in_tx(tx: &mut PgConnection, holds: &[HoldOf<'_>]) -> Result<(),
            set remaining = new.remaining, captured = new.captured, last_version = new.last_version,
                state = new.state, line_remaining = new.line_remaining::bigint[], expires_at = new.expires_at,
                closed_at = new.closed_at
-           from unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[],
-                       $7::text[], $8::timestamptz[], $9::timestamptz[])
-                as new(account_id, hold_id, remaining, captured, last_version, state, line_remaining, expires_at,
-                       closed_at)
-           where h.account_id = new.account_id and h.hold_id = new.hold_id"#,
+           from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                       $7::smallint[], $8::text[], $9::timestamptz[], $10::timestamptz[])
+                as new(account_id, unit, version, remaining, captured, last_version, state, line_remaining,
+                       expires_at, closed_at)
+           -- Not by id: as long as the table is empty an index on the account looks as good, and the plan is kept.
+           where h.account_id = new.account_id and h.unit = new.unit and h.version = new.version"#,
         &accounts(holds),
-        &ids(holds),
+        &units(holds),
+        &numbers(holds, |hold| hold.version),
         &numbers(holds, |hold| hold.remaining),
         &numbers(holds, |hold| hold.captured),
         &numbers(holds, |hold| hold.last_version),

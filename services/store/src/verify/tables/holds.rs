@@ -14,6 +14,7 @@ use crate::verify::VerifyError;
 
 struct Row {
     hold_id: Uuid,
+    unit: String,
     version: i64,
     last_version: i64,
     amount: i64,
@@ -38,20 +39,22 @@ impl BalanceCheck {
         for ids in ids.chunks(CHUNK) {
             let rows = sqlx::query_as!(
                 Row,
-                r#"select h.hold_id, h.version, h.last_version, h.amount, h.remaining, h.captured, h.state,
+                r#"select h.hold_id, h.unit, h.version, h.last_version, h.amount, h.remaining, h.captured, h.state,
                           h.line_grants, h.line_remaining, h.expires_at
                    from unnest($2::uuid[]) as wanted(hold_id)
-                   join holds h on h.account_id = $1 and h.hold_id = wanted.hold_id
-                   where h.unit = $3"#,
+                   cross join lateral (
+                       select * from holds where account_id = $1 and hold_id between wanted.hold_id and wanted.hold_id
+                       order by hold_id limit 1
+                   ) as h"#,
                 account.as_str(),
-                ids,
-                unit.as_str()
+                ids
             )
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::during("read holds"))?;
+            let rows = rows.into_iter().filter(|row| row.unit == unit.as_str());
             let mut rows: BTreeMap<HoldId, Row> =
-                rows.into_iter().map(|row| (HoldId::from_uuid(row.hold_id), row)).collect();
+                rows.map(|row| (HoldId::from_uuid(row.hold_id), row)).collect();
             for id in ids.iter().copied().map(HoldId::from_uuid) {
                 let Some(sum) = holds.get(&id) else { continue };
                 let row = rows.remove(&id).ok_or_else(|| self.missing(sum.last_version, "the hold"))?;

@@ -12,6 +12,7 @@ use crate::verify::VerifyError;
 
 struct Row {
     grant_id: Uuid,
+    unit: String,
     version: i64,
     last_version: i64,
     amount: i64,
@@ -36,21 +37,23 @@ impl BalanceCheck {
         for ids in ids.chunks(CHUNK) {
             let rows = sqlx::query_as!(
                 Row,
-                r#"select g.grant_id, g.version, g.last_version, g.amount, g.remaining, g.held, g.expired, g.active,
+                r#"select g.grant_id, g.unit, g.version, g.last_version, g.amount, g.remaining, g.held, g.expired, g.active,
                           array[g.revoked_expired, g.revoked_taken, g.revoked_owed, g.revoked_forgiven] as "revoked!",
                           coalesce(g.raises, '{}') as "raises!"
                    from unnest($2::uuid[]) as wanted(grant_id)
-                   join grants g on g.account_id = $1 and g.grant_id = wanted.grant_id
-                   where g.unit = $3"#,
+                   cross join lateral (
+                       select * from grants where account_id = $1 and grant_id between wanted.grant_id and wanted.grant_id
+                       order by grant_id limit 1
+                   ) as g"#,
                 account.as_str(),
-                ids,
-                unit.as_str()
+                ids
             )
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::during("read lots"))?;
+            let rows = rows.into_iter().filter(|row| row.unit == unit.as_str());
             let mut rows: BTreeMap<GrantId, Row> =
-                rows.into_iter().map(|row| (GrantId::from_uuid(row.grant_id), row)).collect();
+                rows.map(|row| (GrantId::from_uuid(row.grant_id), row)).collect();
             for id in ids.iter().copied().map(GrantId::from_uuid) {
                 let Some(sum) = lots.get(&id) else { continue };
                 let row = rows.remove(&id).ok_or_else(|| self.missing(sum.last_version, "the grant"))?;
