@@ -400,8 +400,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "role credits: units credits; 0 packs, 0 plans; callers have API keys; test mode, verifies signatures \
-                 itself; 2 lanes, 16 read connections",
+                "role credits: units credits; 0 packs, 0 plans, 0 thresholds; callers have API keys; test mode, verifies \
+                 signatures itself; 2 lanes, 16 read connections",
                 "role edge: credits role in this process, with an API key",
             ]
         );

@@ -111,7 +111,7 @@ async fn one_trace_leads_from_a_webhook_to_the_message_of_each_subscriber() {
     assert_ne!(batch.span.trace_id, serve.span.trace_id);
     assert!(is_linked(&batch, &serve) && is_linked(&apply, &batch));
     assert_eq!(batch.number("messaging.batch.message_count"), 1);
-    for phase in ["acquire", "begin", "lock", "read", "decide", "write", "commit"] {
+    for phase in ["begin", "lock", "read", "decide", "write", "commit"] {
         assert_below(&collector.only("credits", phase, INTERNAL).await, &batch);
     }
 
