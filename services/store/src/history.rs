@@ -177,8 +177,11 @@ impl Store {
                    select case when e.effective_at <= $4 then e.version + 1 else search.low end,
                           case when e.effective_at <= $4 then search.high else e.version end
                    from search
-                   join entries e on e.account_id = $1 and e.unit = $2
-                                 and e.version = (search.low + search.high) / 2
+                   -- Lateral, so that it is found by version: a join may walk the whole balance for each step.
+                   cross join lateral (
+                       select version, effective_at from entries
+                       where account_id = $1 and unit = $2 and version = (search.low + search.high) / 2 limit 1
+                   ) as e
                    where search.low < search.high
                )
                select low as "low!" from search where low = high"#,
@@ -213,8 +216,11 @@ impl Store {
                    select case when e.recorded_at < $5 then e.version + 1 else search.low end,
                           case when e.recorded_at < $5 then search.high else e.version end
                    from search
-                   join entries e on e.account_id = $1 and e.unit = $2
-                                 and e.version = (search.low + search.high) / 2
+                   -- Lateral, so that it is found by version: a join may walk the whole balance for each step.
+                   cross join lateral (
+                       select version, recorded_at from entries
+                       where account_id = $1 and unit = $2 and version = (search.low + search.high) / 2 limit 1
+                   ) as e
                    where search.low < search.high
                )
                select low as "low!" from search where low = high"#,

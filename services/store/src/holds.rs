@@ -71,8 +71,15 @@ impl Store {
                       h.expires_at as "expires_at!", h.closed_at, e.reference as "reference!",
                       m.metadata as "metadata?: Json<BTreeMap<String, String>>"
                from page h
-               join entries e on e.account_id = $1 and e.unit = $2 and e.version = h.version
-               left join entry_metadata m on m.account_id = $1 and m.unit = $2 and m.version = h.version
+               -- Lateral, so that both are found by version: a join may walk the whole balance for each hold.
+               cross join lateral (
+                   select reference from entries
+                   where account_id = $1 and unit = $2 and version = h.version limit 1
+               ) as e
+               left join lateral (
+                   select metadata from entry_metadata
+                   where account_id = $1 and unit = $2 and version = h.version limit 1
+               ) as m on true
                order by h.version desc"#,
             account.as_str(),
             unit.as_str(),

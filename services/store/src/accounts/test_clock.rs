@@ -100,7 +100,11 @@ async fn newest_entry_in_tx(
 ) -> Result<Option<Timestamp>, StoreError> {
     let newest = sqlx::query_scalar!(
         r#"select max(e.recorded_at) as "newest: OffsetDateTime" from balances b
-           join entries e on e.account_id = b.account_id and e.unit = b.unit and e.version = b.version
+           -- Lateral, so that it is found by version: a join may walk all the account's entries.
+           cross join lateral (
+               select recorded_at from entries
+               where account_id = b.account_id and unit = b.unit and version = b.version limit 1
+           ) as e
            where b.account_id = $1"#,
         account.as_str()
     )

@@ -16,3 +16,4 @@ mod rules;
 mod stripe_events;
 mod sweeps;
 mod verifies;
+mod walks;
