@@ -95,7 +95,7 @@ impl CallError {
         };
         let hint = match ErrorReason::from_text(&self.reason()) {
             Some(ErrorReason::InsufficientCredits) => {
-                "grant credits first, or take what there is: --allow-partial"
+                "grant credits first; `spend` can take what there is: --allow-partial"
             }
             Some(ErrorReason::IdempotencyKeyReused) => {
                 "this key belongs to another call: leave --idempotency-key out for a new one"
@@ -107,6 +107,32 @@ impl CallError {
             Some(ErrorReason::CredentialInvalid) => "check the key, and that the service has its hash",
             Some(ErrorReason::VersionNotReached) => {
                 "that version does not exist yet; wait longer by --timeout-ms"
+            }
+            Some(ErrorReason::AccountFrozen) => {
+                "an operator has frozen it: `tallystick account unfreeze` lets it spend again"
+            }
+            Some(ErrorReason::AccountClosed) => {
+                "an operator has closed it: `tallystick account unfreeze` opens it again"
+            }
+            Some(ErrorReason::HoldExceeded) => {
+                "capture less, or take what is beyond from the available credits: --allow-overage"
+            }
+            Some(ErrorReason::HoldExpired | ErrorReason::HoldClosed) => {
+                "it cannot be used any more: `tallystick history --hold ID` shows why; spend, or hold anew"
+            }
+            Some(ErrorReason::HoldLifetimeExceeded) => "no hold lasts longer than 30 days: ask for less",
+            Some(ErrorReason::HoldNotFound) => "`tallystick holds ACCOUNT --all` lists its holds",
+            Some(ErrorReason::GrantNotFound) => "`tallystick grants ACCOUNT --closed` lists its grants",
+            Some(ErrorReason::EntryNotFound) => {
+                "`tallystick history ACCOUNT --json` shows the entry_id of each entry"
+            }
+            Some(ErrorReason::ReversalExceeded) => "leave the amount out to give back all that is left of it",
+            Some(ErrorReason::RevocationOutOfRange) => "0 to the amount of the grant (`tallystick grants`)",
+            Some(ErrorReason::TooManyOpenHolds) => "capture or release some (`tallystick holds`)",
+            Some(ErrorReason::NotASandboxAccount) => "only accounts that `dev` made have a test clock",
+            Some(ErrorReason::AccountNotFound) => "an account comes into being with its first write",
+            Some(ErrorReason::PermissionDenied) => {
+                "use a key with the scope that the call needs (`tallystick key new --help`)"
             }
             Some(ErrorReason::UnknownUnit) => "declare the unit in the service's catalogue",
             Some(

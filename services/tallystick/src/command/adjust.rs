@@ -24,7 +24,7 @@ a new one is made and printed on standard error.";
 
 /// What to adjust.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("reason", required))]
 pub(crate) struct AdjustArgs {
     /// The account.
     #[arg(value_name = "ACCOUNT")]
@@ -39,6 +39,11 @@ pub(crate) struct AdjustArgs {
     write: WriteArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// A correction must say why.
+fn required(reason: clap::Arg) -> clap::Arg {
+    reason.default_value(None::<&str>).required(true)
 }
 
 /// Adjusts.

@@ -27,6 +27,10 @@ Examples:
 Each line is one command, with the field names of the proto files and a key of its own:
   {\"grant\":{\"account_id\":\"user_1\",\"idempotency_key\":\"g1\",\"amount\":1000,\"kind\":\"GRANT_KIND_PURCHASE\"}}
   {\"spend\":{\"account_id\":\"user_1\",\"idempotency_key\":\"s1\",\"amount\":30,\"reference\":\"job_17\"}}
+  {\"hold\":{\"account_id\":\"user_1\",\"idempotency_key\":\"h1\",\"amount\":30,\"ttl\":\"600s\"}}
+  {\"adjust\":{\"account_id\":\"user_1\",\"idempotency_key\":\"a1\",\"delta\":-5,\"reason\":\"ticket 43\"}}
+The members are grant, spend, hold, capture, extend, release, reverse, revoke and adjust, with the
+fields of the requests of the same names in docs/api.md.
 
 A file is read to its end before anything is sent: a line that is no command stops it with
 nothing done. Commands of one account are applied in the order of the file. A refused command

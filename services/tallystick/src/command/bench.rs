@@ -14,6 +14,7 @@ mod cpu;
 mod drive;
 mod fund;
 pub(crate) mod grant;
+pub(crate) mod hold;
 mod latency;
 mod load;
 mod meter;
@@ -42,6 +43,8 @@ pub(crate) enum Bench {
     Spend(Box<spend::SpendArgs>),
     /// Grants
     Grant(Box<grant::GrantArgs>),
+    /// Holds, each with its capture
+    Hold(Box<hold::HoldArgs>),
     /// How fast changes reach those who watch, and whether each arrives once
     Watch(Box<watch::WatchArgs>),
     /// Signed Stripe events
@@ -57,6 +60,7 @@ impl Bench {
         match self {
             Self::Spend(args) => spend::run(*args).await,
             Self::Grant(args) => grant::run(*args).await,
+            Self::Hold(args) => hold::run(*args).await,
             Self::Watch(args) => watch::run(*args).await,
             Self::Webhook(args) => webhook::run(*args).await,
         }
@@ -67,6 +71,7 @@ impl Bench {
         match self {
             Self::Spend(args) => args.calls.client.json,
             Self::Grant(args) => args.calls.client.json,
+            Self::Hold(args) => args.calls.client.json,
             Self::Watch(args) => args.client.json,
             Self::Webhook(args) => args.json,
         }

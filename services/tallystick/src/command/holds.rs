@@ -29,7 +29,7 @@ pub(crate) struct HoldsArgs {
     #[arg(long, default_value = "credits", value_name = "UNIT")]
     unit: String,
     /// Show closed ones, too.
-    #[arg(long)]
+    #[arg(long, visible_alias = "all")]
     closed: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,

@@ -28,7 +28,7 @@ pub(crate) struct QuoteArgs {
     #[arg(long, default_value = "credits", value_name = "UNIT")]
     unit: String,
     /// As for `spend`: take what there is when it is less.
-    #[arg(long)]
+    #[arg(long, visible_alias = "partial")]
     allow_partial: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,

@@ -11,6 +11,7 @@ use store::{Policy, Store, StoreOptions, Verified, VerifyError};
 use crate::error::Error;
 use crate::output;
 
+mod decode;
 mod file;
 
 const EXAMPLES: &str = "\
@@ -29,12 +30,17 @@ end.";
 /// What to verify.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[group(required = true, multiple = false)]
 pub(crate) struct VerifyArgs {
     /// The database, as postgres://user:password@host:port/name.
-    #[arg(long, env = "TALLYSTICK_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "TALLYSTICK_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        required_unless_present = "file"
+    )]
     database_url: Option<String>,
-    /// A journal that `tallystick export` has written; `-` for standard input.
+    /// A journal that `tallystick export` has written; `-` for standard input. No database is asked then.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }

@@ -74,7 +74,7 @@ mod tests {
 error: INSUFFICIENT_CREDITS: 30 credits are required, 20 are available
   available: 20
   required: 30
-  try: grant credits first, or take what there is: --allow-partial"
+  try: grant credits first; `spend` can take what there is: --allow-partial"
         );
     }
 

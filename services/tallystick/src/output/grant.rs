@@ -1,6 +1,6 @@
 //! Lots for people: one a line, in columns that stay where they are.
 
-use proto::v1::{Grant, GrantKind};
+use proto::v1::{Grant, GrantKind, Revocation};
 
 use crate::output::{plain, stamp};
 
@@ -40,10 +40,19 @@ fn kind(grant: &Grant) -> String {
 
 fn remarks(grant: &Grant) -> String {
     let held = (grant.held > 0).then(|| format!("{} held", grant.held));
-    let revoked = (grant.revoked > 0).then(|| format!("{} revoked", grant.revoked));
+    let revoked = (grant.revoked > 0).then(|| format!("{} revoked{}", grant.revoked, parts(grant)));
     let closed = grant.closed_at.as_ref().map(|at| format!("closed {}", stamp::shown(Some(at))));
     let reference = Some(plain::shown(&grant.reference)).filter(|reference| !reference.is_empty());
     [held, revoked, closed, reference].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What `revoked` is made of, such as ` (70 taken, 30 forgiven)`.
+fn parts(grant: &Grant) -> String {
+    let Revocation { expired, taken, owed, forgiven } = grant.revocation.unwrap_or_default();
+    let parts = [(expired, "expired"), (taken, "taken"), (owed, "owed"), (forgiven, "forgiven")];
+    let parts = parts.into_iter().filter(|(part, _)| *part != 0);
+    let parts: Vec<String> = parts.map(|(part, name)| format!("{part} {name}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 fn line(cells: &[&str; 8]) -> String {
@@ -85,6 +94,9 @@ GRANT                                KIND              AMOUNT   REMAINING  PRIOR
 gr_0199f3a27c1e7d439a511f0c6f3f9b10  purchase            1000         950        50  2023-11-14T22:13:20.000Z  never                     order\\u{1b}7
 gr_0199f3a27c1e7d439a511f0c6f3f9b10  purchase            1000           0        50  2023-11-14T22:13:20.000Z  2023-11-14T22:13:21.000Z  closed 2023-11-14T22:13:22.000Z, order\\u{1b}7"
         );
+        let revocation = Some(Revocation { expired: 0, taken: 70, owed: 0, forgiven: 30 });
+        let revoked = row(&Grant { revoked: 100, revocation, ..grant });
+        assert!(revoked.ends_with("100 revoked (70 taken, 30 forgiven), order\\u{1b}7"), "{revoked}");
         assert_eq!(kind(&Grant { kind: 9, ..Grant::default() }), "kind 9");
     }
 }

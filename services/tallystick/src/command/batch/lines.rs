@@ -98,6 +98,14 @@ mod tests {
     fn blank_lines_count_and_the_last_needs_no_end() {
         let text = b"{\"spend\":{\"amount\":1}}\r\n\n  \n{\"grant\":{\"amount\":\"2\"}}";
         assert_eq!(read(text).unwrap(), [1, 4]);
+        let text = br#"{"hold":{"amount":1,"ttl":"600s"}}
+{"capture":{"hold_id":"ho_1","final":true}}
+{"extend":{"ttl":"60s"}}
+{"release":{}}
+{"reverse":{"entry_id":"credits/1/00"}}
+{"revoke":{"revoked":1,"shortfall_policy":"SHORTFALL_POLICY_OWED"}}
+{"adjust":{"delta":-3,"reason":"r"}}"#;
+        assert_eq!(read(text).unwrap(), [1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(read(b"").unwrap(), [] as [u64; 0]);
     }
 

@@ -1,4 +1,4 @@
-//! What `bench spend` and `bench grant` share: calls on accounts that are chosen by chance, over gRPC connections.
+//! What `bench spend`, `bench grant` and `bench hold` share: calls on accounts that are chosen by chance, over gRPC connections.
 
 use clap::Args;
 

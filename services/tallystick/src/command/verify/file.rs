@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use domain::{
-    AccountId, Crossing, Direction, Entry, EntryHash, EntryKind, Figures, JournalCheck, Line, Parts,
-    Timestamp, Unit,
-};
+use domain::{Figures, JournalCheck};
 use proto::v1;
 
+use super::decode;
 use crate::error::Error;
 use crate::output::json;
 
@@ -41,9 +39,9 @@ pub(super) fn verify(mut reader: impl BufRead, path: &Path) -> Result<String, Er
         if text.is_empty() {
             continue;
         }
-        let entry: v1::Entry =
+        let message: v1::Entry =
             json::decode("Entry", text).map_err(|problem| at_line(&format!("is no entry: {problem}")))?;
-        let entry = to_entry(entry).ok_or_else(|| at_line("is no entry: a field has no usable value"))?;
+        let entry = decode::entry(&message).map_err(|problem| at_line(&format!("is no entry: {problem}")))?;
         let key = (entry.account.to_string(), entry.unit.to_string());
         if !checks.contains_key(&key) && checks.len() >= MAX_BALANCES {
             return Err(at_line(&format!("is of another balance; a file may have {MAX_BALANCES}")));
@@ -51,6 +49,12 @@ pub(super) fn verify(mut reader: impl BufRead, path: &Path) -> Result<String, Er
         let check =
             checks.entry(key).or_insert_with(|| JournalCheck::new(entry.account.clone(), entry.unit.clone()));
         check.check(&entry).map_err(Error::NotVerified)?;
+        if !decode::is_shown_as(&entry, &message) {
+            let (expected, found) = ("as the service shows it", "something else");
+            let what = "what no hash covers (entry_id and how values are written)";
+            let difference = check.difference(entry.version, what, expected.to_owned(), found.to_owned());
+            return Err(Error::NotVerified(difference));
+        }
         entries += 1;
     }
     if let Some(cut) = checks.values().find(|check| !check.is_whole()) {
@@ -84,83 +88,6 @@ pub(super) fn fault(path: &Path, problem: &str) -> Error {
     Error::File { setting: "--file", path: path.to_path_buf(), problem: problem.to_owned() }
 }
 
-/// `None` when a field means nothing to the rules.
-fn to_entry(entry: v1::Entry) -> Option<Entry> {
-    let unit = Unit::try_new(entry.unit).ok()?;
-    let reverses = match entry.reversed_entry_id.as_str() {
-        "" => None,
-        // "<unit>/<version>"
-        name => Some(name.strip_prefix(unit.as_str())?.strip_prefix('/')?.parse().ok()?),
-    };
-    Some(Entry {
-        account: AccountId::try_new(entry.account_id).ok()?,
-        version: entry.version,
-        operation_id: entry.operation_id.parse().ok()?,
-        operation_index: entry.operation_index,
-        operation_size: entry.operation_size,
-        kind: EntryKind::lookup(i16::try_from(entry.kind).ok()?)?,
-        delta: Figures {
-            available: entry.available_delta,
-            held: entry.held_delta,
-            scheduled: entry.scheduled_delta,
-            debt: entry.debt_delta,
-        },
-        after: Figures {
-            available: entry.available,
-            held: entry.held,
-            scheduled: entry.scheduled,
-            debt: entry.debt,
-        },
-        lines: entry.lines.into_iter().map(to_line).collect::<Option<_>>()?,
-        reference: entry.reference,
-        actor: entry.actor,
-        on_behalf_of: entry.on_behalf_of,
-        reason: entry.reason,
-        effective_at: to_moment(entry.effective_at?)?,
-        recorded_at: to_moment(entry.recorded_at?)?,
-        traceparent: None,
-        metadata_digest: match entry.metadata_digest.len() {
-            0 => None,
-            _ => Some(entry.metadata_digest.as_ref().try_into().ok()?),
-        },
-        hold_id: (!entry.hold_id.is_empty()).then(|| entry.hold_id.parse()).transpose().ok()?,
-        hold_expires_at: match entry.hold_expires_at {
-            None => None,
-            Some(moment) => Some(to_moment(moment)?),
-        },
-        reverses,
-        crossed: entry.crossed.into_iter().map(to_crossing).collect::<Option<_>>()?,
-        revocation: entry.revocation.map(|parts| Parts {
-            expired: parts.expired,
-            taken: parts.taken,
-            owed: parts.owed,
-            forgiven: parts.forgiven,
-        }),
-        hash: EntryHash(entry.entry_hash.as_ref().try_into().ok()?),
-        unit,
-    })
-}
-
-fn to_line(line: v1::EntryLine) -> Option<Line> {
-    Some(Line {
-        grant_id: line.grant_id.parse().ok()?,
-        available: line.available_delta,
-        held: line.held_delta,
-        scheduled: line.scheduled_delta,
-        reclaimed: line.reclaimed,
-    })
-}
-
-fn to_crossing(crossing: v1::ThresholdCrossing) -> Option<Crossing> {
-    let direction = Direction::lookup(i16::try_from(crossing.direction).ok()?)?;
-    Some(Crossing { name: crossing.name, at: crossing.at, direction })
-}
-
-fn to_moment(moment: prost_types::Timestamp) -> Option<Timestamp> {
-    let micros = moment.seconds.checked_mul(1_000_000)?.checked_add(i64::from(moment.nanos / 1_000))?;
-    Some(Timestamp::from_micros(micros))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +102,6 @@ mod tests {
         let error = checked("\n{\"version\":").unwrap_err();
         assert!(error.starts_with("--file x.jsonl: line 2 is no entry: "), "{error}");
         let error = checked("{}").unwrap_err();
-        assert!(error.contains("line 1 is no entry: a field has no usable value"), "{error}");
+        assert!(error.contains("line 1 is no entry: account_id must not be empty"), "{error}");
     }
 }
