@@ -54,6 +54,10 @@ async fn every_bench_measures_a_running_program() {
     let grant = bench(&[&["grant", "--accounts", "10", "--in-flight", "4"][..], &addr].concat()).await;
     assert_measured(&grant, "grant", "closed");
 
+    let flags = ["hold", "--accounts", "700", "--in-flight", "4", "--account-prefix", "bench_hold_"];
+    let hold = bench(&[&flags[..], &addr].concat()).await;
+    assert_measured(&hold, "hold", "closed");
+
     let flags = ["watch", "--streams", "3", "--watches", "30", "--accounts", "15", "--rate", "100"];
     let watch = bench(&[&flags[..], &addr].concat()).await;
     assert_measured(&watch, "watch", "open");

@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod credentials;
 mod data_dir;
+mod ledger;
 mod lifecycle;
 mod replicas;
 mod telemetry;
