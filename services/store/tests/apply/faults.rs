@@ -148,7 +148,7 @@ async fn a_spend_waits_for_an_earlier_commit_that_makes_its_account() {
     let book = Book::new().await;
     sqlx::raw_sql(
         "create function slow() returns trigger language plpgsql as
-         $$ begin perform pg_sleep(1.5); return null; end $$;
+         $$ begin perform pg_sleep(3); return null; end $$;
          create constraint trigger slow after insert on entries deferrable initially deferred
          for each row when (new.version = 1) execute function slow();",
     )
@@ -158,7 +158,7 @@ async fn a_spend_waits_for_an_earlier_commit_that_makes_its_account() {
     let (proxy, url) = Proxy::for_url(book.database.url()).await;
     let store = open(&url);
     let trigger = proxy.inject(Fault::at_commit(Moment::AfterForward));
-    let granted = store.apply(grant("new", "g", 10), Instant::now() + Duration::from_millis(100));
+    let granted = store.apply(grant("new", "g", 10), Instant::now() + Duration::from_millis(1500));
     let (granted, spent) = tokio::join!(granted, store.apply(spend("new", "s", 4), soon()));
     assert!(trigger.has_fired());
     assert_eq!(granted, Err(ApplyError::OutcomeUnknown));

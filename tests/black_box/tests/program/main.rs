@@ -8,6 +8,8 @@ mod commands;
 mod crash;
 mod credentials;
 mod data_dir;
+mod day;
+mod hammer;
 mod ledger;
 mod lifecycle;
 mod replicas;
