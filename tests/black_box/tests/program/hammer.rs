@@ -29,7 +29,7 @@ async fn work(addr: String, worker: usize) -> Work {
         let key = |what: &str| format!("{worker}.{round}.{what}");
         let amount = 1 + i64::try_from((worker * 7 + round * 3) % 40).unwrap();
         let began = Instant::now();
-        if (worker + round) % 3 == 0 {
+        if (worker + round).is_multiple_of(3) {
             let spend = SpendCreditsRequest {
                 account_id: "team".to_owned(),
                 idempotency_key: key("spend"),
@@ -57,7 +57,7 @@ async fn work(addr: String, worker: usize) -> Work {
             }
         };
         let began = Instant::now();
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             let capture = CaptureHoldRequest {
                 account_id: "team".to_owned(),
                 idempotency_key: key("capture"),
