@@ -12,8 +12,9 @@ mod reverse;
 mod revoke;
 mod spend;
 
+use crate::action::Action;
 use crate::balance::{AccountState, Balance, Operation, Stamp};
-use crate::command::{Action, Command};
+use crate::command::Command;
 use crate::denied::Denied;
 use crate::id::OperationId;
 use crate::rules::Rules;

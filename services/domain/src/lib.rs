@@ -4,6 +4,7 @@
 //! network, no clock and no randomness; time and identifiers come in as parameters. Read `decide.rs` first:
 //! it is the flat list of guards that every command passes; its folder has a file for each family of commands.
 
+mod action;
 mod audit;
 mod balance;
 mod canonical;
@@ -28,12 +29,10 @@ mod settle;
 mod threshold;
 mod timestamp;
 
+pub use action::{Action, Adjust, Capture, Expiry, Extend, Grant, NewHold, Release, Reverse, Revoke, Spend};
 pub use audit::{Difference, Ended, HoldSum, JournalCheck, LotSum, ReversalSum};
 pub use balance::{AccountState, Balance, Operation};
-pub use command::{
-    Action, Adjust, Capture, Command, Context, Expiry, Extend, Grant, IdempotencyKey, Metadata, NewHold,
-    RULE_VERSION, Release, Reverse, Revoke, Spend,
-};
+pub use command::{Command, Context, IdempotencyKey, Metadata, RULE_VERSION};
 pub use decide::{DecideError, decide};
 pub use denied::Denied;
 pub use entry::{Entry, EntryHash, EntryKind, Line};

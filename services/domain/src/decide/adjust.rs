@@ -1,8 +1,8 @@
 //! AdjustCredits: an operator's correction, up as a lot of its own or down in burn order.
 
 use super::{DecideError, grant, spend};
+use crate::action::{Adjust, Expiry, Grant};
 use crate::balance::{Balance, Operation, Stamp};
-use crate::command::{Adjust, Expiry, Grant};
 use crate::denied::Denied;
 use crate::entry::EntryKind;
 use crate::lot::{GrantKind, Priority};

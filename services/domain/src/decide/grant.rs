@@ -1,8 +1,8 @@
 //! GrantCredits: a new lot; debt is repaid first.
 
 use super::DecideError;
+use crate::action::{Expiry, Grant};
 use crate::balance::{Balance, Operation, Posting, Stamp};
-use crate::command::{Expiry, Grant};
 use crate::denied::Denied;
 use crate::entry::{EntryKind, Line};
 use crate::id::GrantId;

@@ -1,8 +1,8 @@
 //! HoldCredits, CaptureHold, ExtendHold, ReleaseHold.
 
 use super::{DecideError, spend};
+use crate::action::{Capture, Extend, NewHold, Release};
 use crate::balance::{Balance, Operation, Posting, Stamp};
-use crate::command::{Capture, Extend, NewHold, Release};
 use crate::denied::Denied;
 use crate::draft::Draft;
 use crate::entry::{EntryKind, Line};

@@ -1,8 +1,8 @@
 //! ReverseSpend: gives a spend or capture back to the lots it came from, last line first.
 
 use super::DecideError;
+use crate::action::Reverse;
 use crate::balance::{Balance, Operation, Posting, Stamp};
-use crate::command::Reverse;
 use crate::denied::Denied;
 use crate::draft::{Draft, Pot, ids};
 use crate::entry::{EntryKind, Line};

@@ -1,8 +1,8 @@
 //! RevokeGrant: sets how much of a grant is revoked, up or down.
 
 use super::{DecideError, spend};
+use crate::action::Revoke;
 use crate::balance::{Balance, Operation, Posting, Stamp};
-use crate::command::Revoke;
 use crate::denied::Denied;
 use crate::draft::{Draft, Pot};
 use crate::entry::{EntryKind, Line};

@@ -1,8 +1,8 @@
 //! SpendCredits: burns lots in order, or refuses whole.
 
 use super::DecideError;
+use crate::action::Spend;
 use crate::balance::{Balance, Operation, Posting, Stamp};
-use crate::command::Spend;
 use crate::denied::Denied;
 use crate::entry::{EntryKind, Line};
 use crate::lot::Lot;
