@@ -6,6 +6,7 @@
 //! else has locked leaves its lane and is served by a task of its own (`detour.rs`), so that strangers do not
 //! wait with it. What a caller is told is always true; `execute.rs` sees to that.
 
+mod connections;
 mod detour;
 mod execute;
 mod job;
@@ -18,7 +19,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
 use domain::{AccountId, OperationId};
-use sqlx::PgPool;
 use sqlx::types::Uuid;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -30,6 +30,7 @@ use crate::error::ApplyError;
 use crate::measure::Measures;
 use crate::policy::Policy;
 use crate::request::{Answer, Request};
+pub(crate) use connections::Connections;
 use job::{Job, Progress};
 use queue::{Class, Entrance, Exit};
 use sequence::Sequence;
@@ -46,7 +47,7 @@ pub(crate) const MAX_DETOURS: usize = 8;
 
 /// What every lane works with.
 pub(crate) struct Shared {
-    pub(crate) pool: PgPool,
+    pub(crate) connections: Connections,
     pub(crate) policy: Policy,
     pub(crate) committed: watch::Sender<u64>,
     /// Requests of accounts that are being served outside their lane.
@@ -138,9 +139,9 @@ impl Lanes {
         &self.shared.measures
     }
 
-    /// Connections for writes.
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.shared.pool
+    /// Connections for writes, in use and idle.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        self.shared.connections.in_use_and_idle()
     }
 
     /// Takes nothing new, finishes what is queued.

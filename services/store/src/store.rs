@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::apply::EncodeEvent;
 use crate::error::{ApplyError, StoreError};
 use crate::inbox;
-use crate::lane::{Lanes, MAX_DETOURS, Shared};
+use crate::lane::{Connections, Lanes, MAX_DETOURS, Shared};
 use crate::measure::Measures;
 use crate::policy::Policy;
 use crate::request::{Answer, EventAnswer, EventState, Request};
@@ -132,7 +132,7 @@ impl Store {
             );
         let (committed, receiver) = watch::channel(0);
         let shared = Shared {
-            pool: write_pool,
+            connections: Connections::new(write_pool, lanes),
             policy: options.policy.clone(),
             committed,
             detours: Mutex::new(HashMap::new()),
@@ -222,12 +222,7 @@ impl Store {
     #[must_use]
     pub fn load(&self) -> Load {
         let (queued, on_detours) = self.0.lanes.waiting();
-        Load {
-            queued,
-            on_detours,
-            writes: connections(self.0.lanes.pool()),
-            reads: connections(&self.0.reads),
-        }
+        Load { queued, on_detours, writes: self.0.lanes.connections(), reads: connections(&self.0.reads) }
     }
 
     /// What every batch goes by.

@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use tracing::Instrument;
 
+use super::connections::Lent;
 use super::job::Job;
 use super::{Shared, detour, traced};
 use crate::apply::{BatchError, Item, Outcome, Wait, run_batch};
@@ -50,9 +49,9 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
             .filter_map(Job::waited)
             .for_each(|wait| shared.measures.queue_wait.observe(wait.as_secs_f64()));
         let tried = match acquired {
-            Ok(connection) => {
+            Ok(lent) => {
                 let span = traced::batch_span(&mut jobs);
-                attempt(shared, connection, &jobs, wait).instrument(span).await
+                attempt(shared, lent, &jobs, wait).instrument(span).await
             }
             Err(source) => Err(BatchError { source, commit_tried: false }),
         };
@@ -89,27 +88,29 @@ pub(crate) async fn execute(shared: &Arc<Shared>, mut jobs: Vec<Job>, wait: Wait
     }
 }
 
-async fn acquire(shared: &Shared) -> Result<PoolConnection<Postgres>, StoreError> {
-    let acquired = shared.measures.phase(Phase::Acquire, shared.pool.acquire()).await;
+async fn acquire(shared: &Shared) -> Result<Lent, StoreError> {
+    let acquired = shared.measures.phase(Phase::Acquire, shared.connections.acquire()).await;
     acquired.map_err(StoreError::during("acquire a connection"))
 }
 
 /// One try on one connection. A connection whose try failed is closed: what is left in it is unknown.
 async fn attempt(
     shared: &Shared,
-    mut connection: PoolConnection<Postgres>,
+    mut lent: Lent,
     jobs: &[Job],
     wait: Wait,
 ) -> Result<Vec<Outcome>, BatchError> {
     let items: Vec<&Item> = jobs.iter().map(|job| &job.item).collect();
-    let batch = run_batch(&mut connection, &items, wait, &shared.policy, &shared.measures);
+    let batch = run_batch(&mut lent.connection, &items, wait, &shared.policy, &shared.measures);
     let result = tokio::time::timeout(BATCH_TIMEOUT, batch).await.unwrap_or_else(|_| {
         let silent = std::io::Error::from(std::io::ErrorKind::TimedOut);
         let source = StoreError::Database { operation: "run a batch", source: sqlx::Error::Io(silent) };
         Err(BatchError { source, commit_tried: true })
     });
-    if result.is_err() {
-        drop(connection.detach());
+    if result.is_ok() {
+        shared.connections.give_back(lent);
+    } else {
+        drop(lent.connection.detach());
     }
     result
 }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod book;
+mod connections;
 mod corrections;
 mod faults;
 mod holds;
