@@ -14,7 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
-use crate::limits::{CONNECT_TIMEOUT, MIN_POLL_GAP, POLL_ONLY, POLL_TIMEOUT, SAFETY_POLL, STALL_AFTER};
+use crate::limits::{
+    CONNECT_TIMEOUT, MIN_POLL_GAP, POLL_ONLY, POLL_TIMEOUT, SAFETY_POLL, STALL_AFTER, UNWATCHED_POLL,
+};
 use crate::measure::Measures;
 use crate::pause::Pause;
 use crate::progress::Progress;
@@ -108,6 +110,9 @@ impl Follower {
 
     /// One poll: rows into the queues, then the progress that vouches for them.
     async fn poll(&self, tail: Tail, began: Instant) -> Result<Tail, Ended> {
+        if self.hub.watches() == 0 {
+            return self.pass_over(tail, began).await;
+        }
         let mut name = String::new();
         let polled = tail.poll(|account, unit| self.hub.is_watched(&mut name, account, unit));
         let Ok(polled) = timeout(POLL_TIMEOUT, polled).await else {
@@ -120,13 +125,30 @@ impl Follower {
         Ok(tail)
     }
 
+    /// A poll while nobody watches, which reads no rows. Somebody who came meanwhile is a first watch, so that the next
+    /// poll follows at once.
+    async fn pass_over(&self, tail: Tail, began: Instant) -> Result<Tail, Ended> {
+        let Ok(passed) = timeout(POLL_TIMEOUT, tail.skip(|| self.hub.watches() == 0)).await else {
+            return Err(Ended::Timeout(POLL_TIMEOUT));
+        };
+        let (tail, is_passed) = passed?;
+        if is_passed {
+            self.measures.polled(0, began.elapsed());
+            self.progress.send_modify(|progress| progress.polled_at = Some(began));
+        }
+        Ok(tail)
+    }
+
     /// Until the next poll is worth it: a commit here, a hint from elsewhere, a first watch, or the time is up. While
     /// nobody watches, commits and hints are no reason.
     async fn wait(&mut self, began: Instant, committed: &mut watch::Receiver<u64>) {
         sleep_until(began + MIN_POLL_GAP).await;
         let is_watched = self.hub.watches() > 0;
-        let may_rest = self.hints.borrow().are_heard || !is_watched;
-        let longest = if may_rest { SAFETY_POLL } else { POLL_ONLY };
+        let longest = match (is_watched, self.hints.borrow().are_heard) {
+            (false, _) => UNWATCHED_POLL,
+            (true, true) => SAFETY_POLL,
+            (true, false) => POLL_ONLY,
+        };
         tokio::select! {
             Ok(()) = committed.changed(), if is_watched => {}
             Ok(()) = self.hints.changed(), if is_watched => {}

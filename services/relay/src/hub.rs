@@ -68,7 +68,7 @@ impl Hub {
 
     /// Watched (stream, balance) pairs.
     pub(crate) fn watches(&self) -> usize {
-        self.watches.load(Ordering::Relaxed)
+        self.watches.load(Ordering::SeqCst)
     }
 
     /// Waits until a watch comes where there was none; also when that was since the last wait.
@@ -90,7 +90,8 @@ impl Hub {
             self.shard(&name).entry(name.clone()).or_default().insert(stream, watcher);
             names.push(name);
         }
-        if self.watches.fetch_add(names.len(), Ordering::Relaxed) == 0 {
+        // In one order with the follower's look at it: it passes over what nobody watches (`Tail::skip`).
+        if self.watches.fetch_add(names.len(), Ordering::SeqCst) == 0 {
             self.watched.notify_one();
         }
         Watch { hub: Arc::clone(self), stream, names, mailbox }
@@ -148,7 +149,7 @@ impl Hub {
                 }
             }
         }
-        self.watches.fetch_sub(names.len(), Ordering::Relaxed);
+        self.watches.fetch_sub(names.len(), Ordering::SeqCst);
     }
 }
 

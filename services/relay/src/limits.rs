@@ -41,9 +41,11 @@ pub const MAX_BOOKMARK_INTERVAL: Duration = Duration::from_secs(3600);
 /// poll up for some 100 ms; two seconds are no hiccup.
 pub const STALE_AFTER: Duration = Duration::from_secs(2);
 
-/// Longest time between two polls while hints of other replicas are heard, and while nobody watches: what a lost hint
-/// may cost.
+/// Longest time between two polls while hints of other replicas are heard: what a lost hint may cost.
 pub const SAFETY_POLL: Duration = Duration::from_millis(25);
+/// Longest time between two polls while nobody watches: the first watch wakes the follower, so this only tells
+/// readiness in time that the source is gone.
+pub const UNWATCHED_POLL: Duration = Duration::from_millis(100);
 /// Longest time between two polls without hints.
 pub const POLL_ONLY: Duration = Duration::from_millis(5);
 /// Shortest time between the beginnings of two polls: under full load a poll takes up the commits of 2 ms, and

@@ -108,6 +108,27 @@ async fn the_checker_sees_that_an_xmin_horizon_stalls_and_inverts_versions() {
     assert!(inverted > 0 && stalled > 0, "{inverted} inverted, {stalled} stalled");
 }
 
+#[tokio::test]
+async fn what_nobody_watches_is_passed_over_unless_somebody_comes_meanwhile() {
+    let database = harness::database().await;
+    let mut writer = connection(&database).await;
+    let mut late = connection(&database).await;
+    let tail = Tail::connect(&options(&database)).await.unwrap();
+    write(&mut writer, "a", 1, 1).await;
+    let mut open = late.begin().await.unwrap();
+    write(&mut open, "b", 1, 1).await;
+    let (tail, is_passed) = tail.skip(|| true).await.unwrap();
+    assert!(is_passed);
+    write(&mut writer, "a", 2, 2).await;
+    let (tail, is_passed) = tail.skip(|| false).await.unwrap();
+    assert!(!is_passed);
+    open.commit().await.unwrap();
+    // What was committed before the pass is not read any more; what was in progress then, or came later, is.
+    let (tail, rows) = poll_all(tail).await;
+    assert_eq!(rows, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    assert_eq!(poll_all(tail).await.1, []);
+}
+
 /// Real contention: writers that wait for each other's locks while the tail polls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_that_wait_for_locks_are_delivered_dense_and_in_order() {
