@@ -58,7 +58,7 @@ pub const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time without a poll after which the tail is opened anew instead of catching up in one huge poll.
 pub const STALL_AFTER: Duration = Duration::from_secs(30);
-/// Commits of this time share one hint to other replicas.
+/// Shortest time between two hints to other replicas: commits of this time share one.
 pub const HINT_DEBOUNCE: Duration = Duration::from_millis(3);
 /// First and longest pause between tries to reach the database.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(20);

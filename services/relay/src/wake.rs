@@ -68,13 +68,13 @@ pub(crate) async fn notify(store: Store, own: OwnHints, shutdown: CancellationTo
             changed = committed.changed() => if changed.is_err() { return },
             () = shutdown.cancelled() => return,
         }
-        // Commits of the next few milliseconds share the hint.
-        tokio::time::sleep(HINT_DEBOUNCE).await;
         committed.borrow_and_update();
         match hint(&store, &own, notifier.take()).await {
             Ok(used) => {
                 notifier = Some(used);
                 pause.reset();
+                // The first commit is told at once; those of the next few milliseconds share the next hint.
+                tokio::time::sleep(HINT_DEBOUNCE).await;
             }
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "hint not sent");
