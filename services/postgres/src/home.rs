@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::account::Account;
 use crate::error::Error;
@@ -30,6 +31,10 @@ const PASSWORD_BYTES: usize = 24;
 
 const UNFINISHED: &str = "cluster.new.";
 const LOCK: &str = "tallystick.lock";
+/// A lock that was just let go may still be held for a moment: a child that this process is starting has a copy of
+/// the file until it executes its program (fork(2), flock(2)).
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const OWNER_PASSWORD: &str = "owner.password";
 const SUPERUSER_PASSWORD: &str = "superuser.password";
 
@@ -193,14 +198,21 @@ fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
     let mut file = file.map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-            let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
-            return Err(Error::InUse { dir: root.to_path_buf(), holder });
+    let mut tries_left = LOCK_TRIES;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries_left > 0 => {
+                tries_left -= 1;
+                std::thread::park_timeout(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
+                return Err(Error::InUse { dir: root.to_path_buf(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
