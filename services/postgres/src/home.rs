@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::account::Account;
 use crate::error::Error;
+use crate::wait;
 
 /// The database of the application.
 pub const DATABASE: &str = "tallystick";
@@ -33,8 +34,7 @@ const UNFINISHED: &str = "cluster.new.";
 const LOCK: &str = "tallystick.lock";
 /// A lock that was just let go may still be held for a moment: a child that this process is starting has a copy of
 /// the file until it executes its program (fork(2), flock(2)).
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
 const OWNER_PASSWORD: &str = "owner.password";
 const SUPERUSER_PASSWORD: &str = "superuser.password";
 
@@ -198,21 +198,19 @@ fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
     let mut file = file.map_err(Error::io("open", &path))?;
-    let mut tries_left = LOCK_TRIES;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if tries_left > 0 => {
-                tries_left -= 1;
-                std::thread::park_timeout(LOCK_PAUSE);
-            }
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-                let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
-                return Err(Error::InUse { dir: root.to_path_buf(), holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
+    let mut outcome = Ok(());
+    wait::until(LOCK_LIMIT, || {
+        outcome = file.try_lock();
+        !matches!(outcome, Err(TryLockError::WouldBlock))
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+            let holder = if holder.is_empty() { "unknown".to_owned() } else { holder };
+            return Err(Error::InUse { dir: root.to_path_buf(), holder });
         }
+        Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
