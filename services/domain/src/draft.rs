@@ -1,7 +1,7 @@
 //! An operation of several postings while it is made, on a copy of its balance: a refusal on the way leaves the
 //! balance as it was. Lots move at once, figures when all is posted; the debt alone is kept along the way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::balance::{Balance, Posting, Stamp};
 use crate::decide::DecideError;
@@ -234,9 +234,4 @@ impl Pot {
             _ => None,
         };
     }
-}
-
-/// The ids of some lots, for quick membership.
-pub(crate) fn ids(lines: impl Iterator<Item = GrantId>) -> HashSet<GrantId> {
-    lines.collect()
 }

@@ -22,8 +22,8 @@ pub enum Mutant {
     DebtIgnored = 6,
     /// A lowered revocation does not refill the lot.
     LoweringLeavesATrace = 7,
-    /// An activation comes one settlement late.
-    LateActivation = 8,
+    /// Scheduled lots do not begin.
+    LostActivation = 8,
     /// Lock and read share a statement (in `store`).
     LockAndReadInOneStatement = 9,
     /// Credits that return to a revoked grant pass over its forgiven part.
@@ -66,7 +66,7 @@ mod switch {
             Self::DoubleReverse,
             Self::DebtIgnored,
             Self::LoweringLeavesATrace,
-            Self::LateActivation,
+            Self::LostActivation,
             Self::LockAndReadInOneStatement,
             Self::ReclaimIgnored,
             Self::HoldEndsLate,

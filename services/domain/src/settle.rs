@@ -58,7 +58,7 @@ pub fn settle(
 fn due_events(balance: &Balance, now: Timestamp) -> BinaryHeap<Reverse<(Timestamp, Due)>> {
     let mut events = BinaryHeap::new();
     for lot in &balance.lots {
-        if !lot.active && lot.effective_at <= now && !mutants::is(Mutant::LateActivation) {
+        if !lot.active && lot.effective_at <= now && !mutants::is(Mutant::LostActivation) {
             events.push(Reverse((lot.effective_at, Due::Activation(lot.burn_key(), lot.grant_id))));
         }
         if let Some(at) = lot.expires_at.filter(|at| *at <= now) {

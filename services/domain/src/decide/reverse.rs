@@ -1,10 +1,12 @@
 //! ReverseSpend: gives a spend or capture back to the lots it came from, last line first.
 
+use std::collections::HashSet;
+
 use super::DecideError;
 use crate::action::Reverse;
 use crate::balance::{Balance, Operation, Posting, Stamp};
 use crate::denied::Denied;
-use crate::draft::{Draft, Pot, ids};
+use crate::draft::{Draft, Pot};
 use crate::entry::{EntryKind, Line};
 use crate::id::GrantId;
 use crate::mutants::{self, Mutant};
@@ -28,7 +30,7 @@ pub(super) fn decide(
     }
 
     let parts = spend.parts(amount);
-    let wanted = ids(parts.iter().map(|(line, _)| line.grant_id));
+    let wanted: HashSet<GrantId> = parts.iter().map(|(line, _)| line.grant_id).collect();
     let mut draft = Draft::of(balance, |id| wanted.contains(&id));
     let mut pot = Pot::new(stamp.now, rules.reversal_grace_s);
     let mut lines = Vec::with_capacity(parts.len());
