@@ -9,6 +9,7 @@
 mod admin;
 mod auth;
 mod caller;
+mod connections;
 mod encode;
 mod error;
 mod fields;

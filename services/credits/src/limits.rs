@@ -50,10 +50,21 @@ pub(crate) const MAX_HEADER_BYTES: u32 = 16 * 1024;
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Time that it has to answer.
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that a stream may have waiting for its reader inside HTTP/2: one frame. hyper's own 400 KiB for each stream are
+/// what 10,000 stuck readers would make the process hold.
+pub(crate) const MAX_SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// The pause after a failed accept (no file descriptors left): others have to end first.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time from a connection's begin to the end of its HTTP/2 preface, which clients send at once and unasked.
+const PREFACE_TIME: Duration = Duration::from_secs(10);
 
 /// Limits that depend on the machine, or that tests make small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// Time that a connection has to send its HTTP/2 preface; it is closed then.
+    pub preface: Duration,
     /// Calls that are served at once, Stripe's events apart; beyond it OVERLOADED at once. Each of the store's
     /// queues holds as many, so that a call that is let in is rarely refused there.
     pub concurrent_calls: usize,
@@ -69,13 +80,15 @@ pub struct Limits {
     /// Open streams of one principal: one caller cannot take them all.
     pub streams_per_principal: usize,
     /// After the shutdown signal: time for calls in flight and for streams to take their end. Then connections are
-    /// left to their fate.
+    /// cut.
     pub drain: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections: 10_000,
+            preface: PREFACE_TIME,
             concurrent_calls: 1024,
             concurrent_stripe_events: 128,
             batched_commands: 512,

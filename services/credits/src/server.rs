@@ -2,7 +2,7 @@
 //! and its end.
 //!
 //! Promises: on shutdown health says NOT_SERVING first, streams end with SHUTTING_DOWN, calls in flight are answered,
-//! and nothing waits longer than the drain time, however many streams a client keeps open.
+//! and nothing waits longer than the drain time, whatever clients do (`connections`).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,15 +15,13 @@ use store::Store;
 use stripe::Catalogue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::admin::AdminRpc;
 use crate::auth::Authentication;
-use crate::limits::{
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MAX_HEADER_BYTES, MAX_HTTP2_STREAMS, MAX_REQUEST_BYTES,
-};
+use crate::connections;
+use crate::limits::{Limits, MAX_REQUEST_BYTES};
 use crate::measure::Measures;
 use crate::rpc::{CreditRpc, Webhooks};
 use crate::stack::Stack;
@@ -55,15 +53,12 @@ pub struct ServerConfig {
     pub measures: Measures,
 }
 
-/// Why a server ended early or did not start.
+/// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The descriptor set cannot be served by reflection.
     #[error("build reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// The transport failed.
-    #[error("serve gRPC")]
-    Transport(#[source] tonic::transport::Error),
 }
 
 /// What health speaks of, beside the server as a whole.
@@ -72,7 +67,7 @@ const SERVICES: [&str; 2] = [credit_service_server::SERVICE_NAME, admin_service_
 /// Serves until `shutdown` is ready, then drains.
 ///
 /// # Errors
-/// [`ServeError`] when the server cannot be built or its transport fails.
+/// [`ServeError`] when the server cannot be built.
 pub async fn serve(
     config: ServerConfig,
     store: Store,
@@ -96,35 +91,20 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let stack = Stack::new(config.authentication, &limits, config.measures);
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(MAX_HTTP2_STREAMS)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .add_service(stack.clone().around(credits))
+    let routes = Routes::new(stack.clone().around(credits))
         .add_service(stack.around(admin))
         .add_service(health)
         .add_service(reflect().build_v1().map_err(ServeError::Reflection)?)
         .add_service(reflect().build_v1alpha().map_err(ServeError::Reflection)?);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let draining = closing.clone();
-    let server = router.serve_with_incoming_shutdown(incoming, draining.cancelled_owned());
-    tokio::pin!(server);
-    tokio::select! {
-        ended = &mut server => return ended.map_err(ServeError::Transport),
-        () = shutdown => {}
-    }
-    for service in [&[""], SERVICES.as_slice()].concat() {
-        reporter.set_service_status(service, ServingStatus::NotServing).await;
-    }
-    closing.cancel();
-    match tokio::time::timeout(limits.drain, server).await {
-        Ok(ended) => ended.map_err(ServeError::Transport),
-        Err(_) => {
-            tracing::warn!(drain_s = limits.drain.as_secs(), "connections did not close in time");
-            Ok(())
+    let ending = async {
+        shutdown.await;
+        for service in [&[""], SERVICES.as_slice()].concat() {
+            reporter.set_service_status(service, ServingStatus::NotServing).await;
         }
-    }
+        closing.cancel();
+    };
+    tokio::join!(connections::serve(listener, routes, &limits, &closing), ending);
+    Ok(())
 }
 
 fn credit_rpc(config: &ServerConfig, store: Store, relay: Relay, closing: CancellationToken) -> CreditRpc {

@@ -19,6 +19,8 @@ mod batches;
 mod calls;
 #[path = "service/clocks.rs"]
 mod clocks;
+#[path = "service/connections.rs"]
+mod connections;
 #[path = "service/credentials.rs"]
 mod credentials;
 #[path = "service/exports.rs"]

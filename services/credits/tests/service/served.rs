@@ -1,5 +1,6 @@
 //! A running server with a database of its own, and what tests ask of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Served {
     pub(crate) database: TestDatabase,
+    pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) shutdown: CancellationToken,
     pub(crate) server: JoinHandle<Result<(), ServeError>>,
@@ -80,7 +82,7 @@ pub(crate) async fn served_on(database: TestDatabase, url: &str, config: ServerC
     let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = endpoint.connect().await.unwrap();
     let _relay_stop = relay_stop.drop_guard();
-    Served { database, channel, shutdown, server, _relay_stop }
+    Served { database, address, channel, shutdown, server, _relay_stop }
 }
 
 impl Served {
