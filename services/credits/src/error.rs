@@ -94,6 +94,16 @@ pub(crate) enum CallError {
     /// A stream that the relay ended.
     #[error("subscription ended")]
     Subscription(#[source] SubscriptionError),
+    /// A balance that is too far behind for changes.
+    #[error("history not available")]
+    HistoryNotAvailable {
+        /// Whose.
+        account: AccountId,
+        /// Version asked for.
+        version: i64,
+        /// First version from which changes are sent.
+        oldest: i64,
+    },
     /// No credential.
     #[error("no credential")]
     CredentialMissing,

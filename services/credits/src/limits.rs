@@ -40,6 +40,10 @@ pub(crate) const MAX_EXPORT_BYTES: usize = 3 << 20;
 pub(crate) const MAX_KINDS: usize = 32;
 /// Time between bookmarks of a stream that names none.
 pub(crate) const DEFAULT_BOOKMARK_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest resume token, in bytes: three times one of 1000 targets.
+pub(crate) const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Longest pause that a GoAway asks for: the readers of a replica that stops come to the others over a second.
+pub(crate) const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// Due balances that one attach settles at a time: a batch of the store takes more, other callers wait less.
 pub(crate) const MAX_SETTLING: usize = 32;
 /// HTTP/2 streams of one connection, calls and watches together; a client beyond it waits.
@@ -79,6 +83,9 @@ pub struct Limits {
     pub streams: usize,
     /// Open streams of one principal: one caller cannot take them all.
     pub streams_per_principal: usize,
+    /// A stream ends, with a GoAway, at a random moment between this age and twice that: so that load finds its way to
+    /// replicas that came later.
+    pub stream_age: Duration,
     /// After the shutdown signal: time for calls in flight and for streams to take their end. Then connections are
     /// cut.
     pub drain: Duration,
@@ -95,6 +102,7 @@ impl Default for Limits {
             waiting_reads: 256,
             streams: 10_000,
             streams_per_principal: 5_000,
+            stream_age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(15),
         }
     }

@@ -26,6 +26,7 @@ mod spend_credits;
 mod watch_credits;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{AccountId, Command, Unit};
 use proto::v1;
@@ -67,6 +68,8 @@ pub(crate) struct CreditRpc {
     waiting: Semaphore,
     /// Commands of batches that may be in the store's queues at once.
     batched: Semaphore,
+    /// Least age at which a stream ends.
+    stream_age: Duration,
     /// The process ends: streams end, and new ones are refused.
     closing: CancellationToken,
 }
@@ -82,7 +85,8 @@ impl CreditRpc {
     ) -> Self {
         let waiting = Semaphore::new(limits.waiting_reads);
         let batched = Semaphore::new(limits.batched_commands);
-        Self { store, relay, units, webhooks, streams: Streams::new(limits), waiting, batched, closing }
+        let (streams, stream_age) = (Streams::new(limits), limits.stream_age);
+        Self { store, relay, units, webhooks, streams, waiting, batched, stream_age, closing }
     }
 
     /// Whether a command may be applied: its account is covered and its unit declared.

@@ -89,6 +89,7 @@ const fn code(reason: ErrorReason) -> Code {
         | R::BadSignature
         | R::NotAStripeEvent
         | R::ThinEventNotAccepted
+        | R::BadResumeToken
         | R::BadPageToken => Code::InvalidArgument,
         R::InsufficientCredits
         | R::AccountFrozen
@@ -105,6 +106,7 @@ const fn code(reason: ErrorReason) -> Code {
         | R::NotASandboxAccount => Code::FailedPrecondition,
         R::IdempotencyKeyReused => Code::AlreadyExists,
         R::GrantNotFound | R::HoldNotFound | R::EntryNotFound | R::AccountNotFound => Code::NotFound,
+        R::HistoryNotAvailable => Code::OutOfRange,
         R::AccountContended => Code::Aborted,
         R::VersionNotReached | R::DeadlinePassed => Code::DeadlineExceeded,
         R::OutcomeUnknown | R::DatabaseUnavailable | R::Overloaded | R::ShuttingDown => Code::Unavailable,
@@ -134,7 +136,9 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | R::BadSignature
         | R::NotAStripeEvent
         | R::ThinEventNotAccepted
+        | R::BadResumeToken
         | R::BadPageToken
+        | R::HistoryNotAvailable
         | R::GrantNotFound
         | R::InsufficientCredits
         | R::AccountFrozen
@@ -223,8 +227,21 @@ fn row(error: &CallError) -> Row {
             format!("the credential does not cover all accounts that begin with \"{prefix}\""),
             vec![("account_id", prefix.clone())],
         ),
+        CallError::HistoryNotAvailable { account, version, oldest } => no_history(account, *version, *oldest),
         CallError::Broken(_) => internal(),
     }
+}
+
+fn no_history(account: &AccountId, version: i64, oldest: i64) -> Row {
+    plain(
+        ErrorReason::HistoryNotAvailable,
+        format!("changes of {account} are sent from version {oldest} on, not from {version}"),
+        vec![
+            ("account_id", account.to_string()),
+            ("version", version.to_string()),
+            ("oldest", oldest.to_string()),
+        ],
+    )
 }
 
 fn store(error: &StoreError) -> Row {
@@ -243,6 +260,12 @@ fn subscription(why: &SubscriptionError) -> Row {
             plain(ErrorReason::SlowReader, "the stream's reader is too slow", vec![])
         }
         SubscriptionError::Stopping => shutting_down(),
+        SubscriptionError::BadResumeToken => {
+            plain(ErrorReason::BadResumeToken, "the resume token is not of this installation", vec![])
+        }
+        SubscriptionError::HistoryNotAvailable { account, version, oldest } => {
+            no_history(account, *version, *oldest)
+        }
         SubscriptionError::Store(source) => store(source),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::AccountId;
 use store::StoreError;
 
 use crate::limits::{
@@ -66,6 +67,19 @@ pub enum SubscriptionError {
     /// The relay is stopping.
     #[error("the service is stopping")]
     Stopping,
+    /// The token was not made by this installation, or was changed.
+    #[error("the resume token is not of this installation")]
+    BadResumeToken,
+    /// The reader wants every change, and the last of its balances is too far behind for that.
+    #[error("changes are sent from version {oldest} on, not from {version}")]
+    HistoryNotAvailable {
+        /// Whose balance.
+        account: AccountId,
+        /// Version asked for.
+        version: i64,
+        /// First version from which changes are sent.
+        oldest: i64,
+    },
     /// The journal could not be used; not for lost connections, which are tried again.
     #[error("the journal could not be read")]
     Store(#[source] Arc<StoreError>),

@@ -3,7 +3,7 @@
 //!
 //! Promises, for one subscription (numbers of docs/api.md, WatchCredits):
 //! 1 versions of a balance come in order, without a gap; 2 none twice; 3 nothing is skipped silently: a jump is
-//! a Snapshot with its reason; 4 whole operations only; 5 resumable from a version; 6 a bookmark passes through
+//! a Snapshot with its reason; 4 whole operations only; 5 resumable from a version or a token; 6 a bookmark passes through
 //! the queue of the events, and bookmarks stop while the source is stale; 7 `in_sync` means at least as new as
 //! the request; 8 a history that is not the reader's shows as a Snapshot, never as a silent mismatch.
 //!
@@ -26,6 +26,7 @@ mod progress;
 mod relay;
 mod retention;
 mod subscription;
+mod token;
 mod wait;
 mod wake;
 
@@ -35,4 +36,4 @@ pub use limits::*;
 pub use measure::Measures;
 pub use progress::Health;
 pub use relay::{Relay, RelayOptions, WakeUps};
-pub use subscription::{Message, SnapshotReason, Subscription, Target};
+pub use subscription::{Message, Mode, Order, SnapshotReason, Subscription, Target};

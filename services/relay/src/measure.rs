@@ -25,6 +25,7 @@ pub struct Measures {
     snapshots: Counter,
     changes: Counter,
     bookmarks: Counter,
+    removals: Counter,
     entries: Counter,
     pub(crate) refills: Counter,
     pub(crate) overflows: Counter,
@@ -36,6 +37,7 @@ impl Default for Measures {
         let messages = Family::<Labels, Counter>::default();
         let of_type = |name| messages.get_or_create_owned(&[("type", name)]);
         let (snapshots, changes, bookmarks) = (of_type("snapshot"), of_type("changes"), of_type("bookmark"));
+        let removals = of_type("removed");
         Self {
             polls: Histogram::new(POLL_BUCKETS_S),
             rows: Counter::default(),
@@ -43,6 +45,7 @@ impl Default for Measures {
             snapshots,
             changes,
             bookmarks,
+            removals,
             entries: Counter::default(),
             refills: Counter::default(),
             overflows: Counter::default(),
@@ -80,6 +83,7 @@ impl Measures {
         match message {
             Message::Snapshot { .. } => self.snapshots.inc(),
             Message::Bookmark { .. } => self.bookmarks.inc(),
+            Message::Removed { .. } => self.removals.inc(),
             Message::Changes { events, .. } => {
                 self.entries.inc_by(u64::try_from(events.len()).unwrap_or(0));
                 self.changes.inc()

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::Store;
 use store::outbox::OwnHints;
-use tokio::sync::{Semaphore, watch};
+use store::{Store, TokenKey};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::measure::Measures;
 use crate::progress::{Health, Progress};
-use crate::subscription::{Journal, Subscription, Target};
+use crate::subscription::{Journal, Order, Subscription, Target};
 use crate::{retention, wake};
 
 /// How commits of other replicas are noticed.
@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) waiters: Semaphore,
     pub(crate) shutdown: CancellationToken,
     journal: Journal,
+    store: Store,
+    token_key: Arc<OnceCell<TokenKey>>,
     streams: Arc<Semaphore>,
     max_streams: usize,
     progress: watch::Receiver<Progress>,
@@ -102,7 +104,9 @@ impl Relay {
             hub,
             heads,
             waiters: Semaphore::new(MAX_WAITERS),
-            journal: Journal::new(store, READS_AT_ONCE),
+            journal: Journal::new(store.clone(), READS_AT_ONCE),
+            store,
+            token_key: Arc::default(),
             streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
             max_streams: options.max_streams,
             progress: progress_receiver,
@@ -117,12 +121,8 @@ impl Relay {
     ///
     /// # Errors
     /// [`SubscribeError`]; the request cannot be served, or not now.
-    pub fn subscribe(
-        &self,
-        targets: Vec<Target>,
-        bookmark_interval: Duration,
-    ) -> Result<Subscription, SubscribeError> {
-        check(&targets, bookmark_interval)?;
+    pub fn subscribe(&self, order: Order) -> Result<Subscription, SubscribeError> {
+        check(&order.targets, order.bookmark_interval)?;
         let inner = &self.0;
         if inner.shutdown.is_cancelled() {
             return Err(SubscribeError::Stopping);
@@ -130,16 +130,17 @@ impl Relay {
         let permit = Arc::clone(&inner.streams)
             .try_acquire_owned()
             .map_err(|_| SubscribeError::TooManyStreams { limit: inner.max_streams })?;
-        if inner.hub.watches().saturating_add(targets.len()) > MAX_WATCHES {
+        if inner.hub.watches().saturating_add(order.targets.len()) > MAX_WATCHES {
             return Err(SubscribeError::TooManyWatches);
         }
-        let balances: Vec<_> = targets.iter().map(|t| (t.account.clone(), t.unit.clone())).collect();
+        let balances: Vec<_> = order.targets.iter().map(|t| (t.account.clone(), t.unit.clone())).collect();
         let watch = inner.hub.watch(&balances);
         Ok(Subscription::new(
             watch,
-            targets,
-            bookmark_interval,
+            order,
             crate::subscription::Sources {
+                store: inner.store.clone(),
+                token_key: Arc::clone(&inner.token_key),
                 heads: inner.heads.clone(),
                 journal: inner.journal.clone(),
                 progress: inner.progress.clone(),

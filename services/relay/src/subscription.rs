@@ -22,10 +22,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::{AccountId, EntryHash, Unit};
 use futures::Stream;
-use store::{StoreError, StoredBalance};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use store::{Store, StoreError, StoredBalance, TokenKey};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +37,12 @@ use crate::error::SubscriptionError;
 use crate::event::{Batch, Event};
 use crate::heads::{Heads, NoHeads, Wanted};
 use crate::hub::Watch;
+use crate::limits::MAX_CATCH_UP;
 use crate::mailbox::Item;
 use crate::measure::Measures;
 use crate::pause::Pause;
 use crate::progress::Progress;
+use crate::token;
 
 /// One balance to watch, and where to go on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,45 @@ pub struct Target {
     pub after_version: Option<i64>,
     /// The entry hash of `after_version`, when the reader knows it. Without a version it means nothing.
     pub after_hash: Option<EntryHash>,
+}
+
+/// How much of what happens is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Every version, in order.
+    #[default]
+    EveryChange,
+    /// Snapshots only: after each change the newest committed state.
+    Latest,
+}
+
+/// What a reader asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The balances, none twice.
+    pub targets: Vec<Target>,
+    /// Time between bookmarks.
+    pub bookmark_interval: Duration,
+    /// How much is sent.
+    pub mode: Mode,
+    /// A target that is too far behind for changes is removed ([`Message::Removed`]), and gets no Snapshot.
+    pub require_history: bool,
+    /// Where to go on with the targets that do not say it themselves.
+    pub resume_token: Option<Bytes>,
+}
+
+impl Order {
+    /// Every change of these balances.
+    #[must_use]
+    pub const fn new(targets: Vec<Target>, bookmark_interval: Duration) -> Self {
+        Self {
+            targets,
+            bookmark_interval,
+            mode: Mode::EveryChange,
+            require_history: false,
+            resume_token: None,
+        }
+    }
 }
 
 /// Why a Snapshot was sent.
@@ -93,11 +135,27 @@ pub enum Message {
         in_sync: bool,
         /// How far the stream may lie behind the database.
         source_lag: Duration,
+        /// Resumes every target from here.
+        resume_token: Bytes,
+    },
+    /// A balance is not watched any more: the reader wants every change, and is too far behind for that.
+    Removed {
+        /// Whose balance.
+        account: AccountId,
+        /// Which unit of it.
+        unit: Unit,
+        /// Version asked for.
+        version: i64,
+        /// First version from which changes are sent.
+        oldest: i64,
     },
 }
 
 /// What a subscription draws from.
 pub(crate) struct Sources {
+    pub(crate) store: Store,
+    /// Read once in a process.
+    pub(crate) token_key: Arc<OnceCell<TokenKey>>,
     pub(crate) heads: Heads,
     pub(crate) journal: Journal,
     pub(crate) progress: watch::Receiver<Progress>,
@@ -131,6 +189,12 @@ pub struct Subscription {
     /// Targets that dropped an old event which nothing newer has confirmed yet.
     doubtful: BTreeSet<usize>,
     outgoing: VecDeque<Message>,
+    mode: Mode,
+    require_history: bool,
+    /// Not looked at yet.
+    resume_token: Option<Bytes>,
+    /// Targets that are not watched any more. Their queue is passed over.
+    removed: BTreeSet<usize>,
     pause: Pause,
     has_ended: bool,
 }
@@ -142,8 +206,9 @@ impl std::fmt::Debug for Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(watch: Watch, targets: Vec<Target>, interval: Duration, sources: Sources) -> Self {
+    pub(crate) fn new(watch: Watch, order: Order, sources: Sources) -> Self {
         let now = Instant::now();
+        let Order { targets, bookmark_interval: interval, mode, require_history, resume_token } = order;
         Self {
             watch,
             sources,
@@ -159,6 +224,10 @@ impl Subscription {
             behind: VecDeque::new(),
             doubtful: BTreeSet::new(),
             outgoing: VecDeque::new(),
+            mode,
+            require_history,
+            resume_token,
+            removed: BTreeSet::new(),
             pause: Pause::default(),
             has_ended: false,
         }
@@ -199,17 +268,25 @@ impl Subscription {
             if self.sources.shutdown.is_cancelled() {
                 return Err(SubscriptionError::Stopping);
             }
+            if let Some(token) = self.resume_token.clone() {
+                self.resume(&token).await?;
+                continue;
+            }
             self.take_missed();
             self.queue_mark_when_due();
+            if self.mode == Mode::Latest {
+                self.conflate();
+            }
             if !self.pending.is_empty() {
                 self.compare_pending().await?;
             } else if let Some((target, goal)) = self.behind.front().copied() {
                 self.fill(target, goal).await?;
             } else if let Some(polled_at) = self.bookmarks.held {
-                if self.doubtful.is_empty() {
-                    return Ok(self.bookmark(polled_at));
+                if !self.doubtful.is_empty() {
+                    self.pending.append(&mut self.doubtful);
+                } else if let Some(key) = self.token_key().await? {
+                    return Ok(self.bookmark(polled_at, &key));
                 }
-                self.pending.append(&mut self.doubtful);
             } else {
                 match self.watch.mailbox.pop() {
                     Some(Item::Changes(target, batch)) => self.arrive(target, &batch),
@@ -217,6 +294,62 @@ impl Subscription {
                     None if self.doubtful.is_empty() => self.wait().await,
                     None => self.pending.append(&mut self.doubtful),
                 }
+            }
+        }
+    }
+
+    /// Takes the places of targets from a token.
+    async fn resume(&mut self, token: &[u8]) -> Result<(), SubscriptionError> {
+        let Some(key) = self.token_key().await? else { return Ok(()) };
+        let opened = token::open(&key, token).ok_or(SubscriptionError::BadResumeToken)?;
+        for watched in &mut self.targets {
+            if let Some(place) = opened.place(&watched.account, &watched.unit) {
+                watched.resume(place);
+            }
+        }
+        self.resume_token = None;
+        Ok(())
+    }
+
+    /// The key of tokens; none for now when the database could not be asked.
+    async fn token_key(&mut self) -> Result<Option<TokenKey>, SubscriptionError> {
+        match self.sources.token_key.get_or_try_init(|| self.sources.store.token_key()).await {
+            Ok(key) => Ok(Some(*key)),
+            Err(error) => self.try_later(Arc::new(error)).await.map(|()| None),
+        }
+    }
+
+    /// Resumes every target after all that [`Subscription::next`] has given, and ends the stream. None while messages
+    /// are ready (`next` gives them at once), and before the key of tokens was needed.
+    pub fn close(&mut self) -> Option<Bytes> {
+        if !self.outgoing.is_empty() {
+            return None;
+        }
+        let token = self.seal(self.sources.token_key.get()?);
+        self.has_ended = true;
+        token
+    }
+
+    /// Whether messages are ready outside of the queue.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.outgoing.is_empty() && !self.has_ended
+    }
+
+    fn seal(&self, key: &TokenKey) -> Option<Bytes> {
+        let kept = self.targets.iter().enumerate().filter(|(target, _)| !self.removed.contains(target));
+        token::seal(key, kept.filter_map(|(_, watched)| watched.sent()))
+    }
+
+    /// In mode LATEST a change says that there is a newer state, and no more: all that is queued is one look.
+    fn conflate(&mut self) {
+        while self.bookmarks.held.is_none() {
+            match self.watch.mailbox.pop() {
+                Some(Item::Changes(target, _)) => {
+                    self.pending.insert(target);
+                }
+                Some(Item::Mark(polled_at)) => self.bookmarks.held = Some(polled_at),
+                None => return,
             }
         }
     }
@@ -249,16 +382,20 @@ impl Subscription {
     }
 
     /// Nothing was skipped up to this bookmark: no target waits for the journal, none is in doubt.
-    fn bookmark(&mut self, polled_at: Instant) -> Message {
+    fn bookmark(&mut self, polled_at: Instant, key: &TokenKey) -> Message {
         let now = Instant::now();
         let in_sync = self.bookmarks.synced || polled_at > self.bookmarks.subscribed_at;
         self.bookmarks.held = None;
         self.bookmarks.synced = in_sync;
         self.bookmarks.due_at = now + self.bookmarks.interval;
-        Message::Bookmark { in_sync, source_lag: now.saturating_duration_since(polled_at) }
+        let resume_token = self.seal(key).unwrap_or_default();
+        Message::Bookmark { in_sync, source_lag: now.saturating_duration_since(polled_at), resume_token }
     }
 
     fn arrive(&mut self, target: usize, batch: &Batch) {
+        if self.removed.contains(&target) {
+            return;
+        }
         let Some(watched) = self.targets.get_mut(target) else { return };
         match watched.arrive(batch, self.doubtful.contains(&target)) {
             Arrival::Send(events) => {
@@ -280,7 +417,11 @@ impl Subscription {
 
     /// Reads the heads of all pending targets and decides for each.
     async fn compare_pending(&mut self) -> Result<(), SubscriptionError> {
+        self.pending.retain(|target| !self.removed.contains(target));
         let asked: Vec<usize> = self.pending.iter().copied().collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
         let wanted: Vec<Wanted> =
             asked.iter().filter_map(|target| self.targets.get(*target)).map(Watched::wanted).collect();
         let heads = match self.sources.heads.read(wanted).await {
@@ -292,8 +433,27 @@ impl Subscription {
         for (target, head) in asked.into_iter().zip(heads) {
             let Some(watched) = self.targets.get_mut(target) else { continue };
             self.behind.retain(|(other, _)| *other != target);
-            match watched.compare(&head) {
+            let version = watched.version();
+            let compared = match (watched.compare(&head), self.mode) {
+                // What the reader has is in the journal: it gets the newest state instead of what lies between.
+                (Comparison::Behind(_), Mode::Latest)
+                | (Comparison::Snapshot(SnapshotReason::ResetTooOld), Mode::Latest) => {
+                    watched.skip_to(&head);
+                    Comparison::Snapshot(SnapshotReason::Conflated)
+                }
+                (compared, _) => compared,
+            };
+            match compared {
                 Comparison::Level => {}
+                Comparison::Snapshot(SnapshotReason::ResetTooOld) if self.require_history => {
+                    let oldest = head.balance.version.saturating_sub(MAX_CATCH_UP);
+                    let (account, unit) = (watched.account.clone(), watched.unit.clone());
+                    self.removed.insert(target);
+                    if self.removed.len() == self.targets.len() {
+                        return Err(SubscriptionError::HistoryNotAvailable { account, version, oldest });
+                    }
+                    self.outgoing.push_back(Message::Removed { account, unit, version, oldest });
+                }
                 Comparison::Behind(goal) => self.behind.push_back((target, goal)),
                 Comparison::Snapshot(reason) => {
                     self.outgoing.push_back(Message::Snapshot { balance: head.balance, reason });

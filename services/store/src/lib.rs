@@ -25,6 +25,7 @@ mod store;
 mod stripe_event;
 mod sweep;
 pub mod tail;
+mod token_key;
 mod verify;
 
 pub use accounts::{AccountChange, AccountError, By, ClockMoved, Erased, StoredAccount};
@@ -44,4 +45,5 @@ pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, last_
 pub use store::{Load, MIGRATOR, Store, StoreOptions, migrate};
 pub use stripe_event::{Checkout, Payment, Reading, StripeEvent};
 pub use sweep::{Sweeper, Swept};
+pub use token_key::TokenKey;
 pub use verify::{Verified, VerifyError};

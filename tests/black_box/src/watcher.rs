@@ -130,6 +130,11 @@ async fn stream(api: &Api, seen: &Mutex<Seen>) -> Result<(), Refusal> {
                 seen.bookmarks += 1;
                 seen.in_sync = bookmark.in_sync;
             }
+            Some(Event::TargetChange(change)) => {
+                lock(seen).faults.push(format!("a target that nobody changed: {change:?}"));
+            }
+            // The end follows, and with it the next stream.
+            Some(Event::GoAway(_)) => {}
             None => lock(seen).faults.push("a message without an event".to_owned()),
         }
     }
@@ -149,7 +154,11 @@ impl Seen {
             }
         });
         let bookmark_interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
-        WatchCreditsRequest { targets: targets.collect(), bookmark_interval }
+        WatchCreditsRequest {
+            targets: targets.collect(),
+            bookmark_interval,
+            ..WatchCreditsRequest::default()
+        }
     }
 
     fn take(&mut self, changes: Changes) {

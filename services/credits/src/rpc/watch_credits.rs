@@ -2,6 +2,7 @@
 //! may watch what, how many streams there may be, and how a stream ends.
 
 mod deliver;
+mod open;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -13,36 +14,26 @@ use prost::Message as _;
 use proto::v1;
 use proto::v1::watch_credits_response::Event as Sent;
 use relay::{
-    Event, MAX_BOOKMARK_INTERVAL, MAX_TARGETS, MIN_BOOKMARK_INTERVAL, Message, SnapshotReason, Target,
+    Event, MAX_BOOKMARK_INTERVAL, MAX_TARGETS, MIN_BOOKMARK_INTERVAL, Message, Mode, Order, SnapshotReason,
+    Target,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
+use self::open::Open;
 use super::CreditRpc;
 use crate::caller::Caller;
 use crate::encode::proto_balance;
 use crate::error::CallError;
 use crate::fields::Fields;
-use crate::limits::{DEFAULT_BOOKMARK_INTERVAL, MAX_SETTLING};
+use crate::limits::{DEFAULT_BOOKMARK_INTERVAL, MAX_SETTLING, MAX_TOKEN_BYTES};
 use crate::principal::Scope;
-use crate::streams::StreamPermit;
+use crate::status::item_error;
 
 /// The stream of one reader.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<v1::WatchCreditsResponse, Status>> + Send>>;
 
-/// What a reader asks for.
-struct Order {
-    targets: Vec<Target>,
-    bookmark_interval: Duration,
-}
-
-/// An open stream; dropping it gives its permit back.
-struct Open {
-    subscription: relay::Subscription,
-    closing: CancellationToken,
-    has_ended: bool,
-    _permit: StreamPermit,
-}
+/// Targets that are not watched, and why.
+type Refused = Vec<(AccountId, Unit, CallError)>;
 
 impl CreditRpc {
     pub(super) async fn watch(
@@ -50,24 +41,41 @@ impl CreditRpc {
         request: Request<v1::WatchCreditsRequest>,
     ) -> Result<Messages, CallError> {
         let caller = Caller::with_scope(&request, Scope::Read)?;
-        let Order { targets, bookmark_interval } = parse(request.into_inner())?;
-        for target in &targets {
-            caller.require_account(&target.account)?;
-        }
-        for target in &targets {
-            self.units.require(&target.unit)?;
-        }
+        let mut order = parse(request.into_inner())?;
+        let refused = self.refuse(&mut order, &caller)?;
         if self.closing.is_cancelled() {
             return Err(CallError::ShuttingDown);
         }
         let permit = self.streams.open(&caller.principal)?;
-        self.settle_due(&targets, &caller).await?;
-        let subscription = self.relay.subscribe(targets, bookmark_interval)?;
-        let closing = self.closing.clone();
-        let open = Open { subscription, closing, has_ended: false, _permit: permit };
+        self.settle_due(&order.targets, &caller).await?;
+        let subscription = self.relay.subscribe(order)?;
+        let open = Open::new(subscription, refused, self.closing.clone(), self.stream_age, permit);
         Ok(Box::pin(futures::stream::unfold(open, |mut open| async {
             open.next().await.map(|message| (message.map_err(Status::from), open))
         })))
+    }
+
+    /// Takes out the targets that the caller may not watch: one of them costs the others nothing. When none is left, the
+    /// call is refused as the first one is.
+    fn refuse(&self, order: &mut Order, caller: &Caller) -> Result<Refused, CallError> {
+        let mut refused = Refused::new();
+        let mut kept = Vec::with_capacity(order.targets.len());
+        for target in std::mem::take(&mut order.targets) {
+            let checked =
+                caller.require_account(&target.account).and_then(|()| self.units.require(&target.unit));
+            match checked {
+                Ok(()) => kept.push(target),
+                Err(error) => refused.push((target.account, target.unit, error)),
+            }
+        }
+        if kept.is_empty() {
+            return Err(refused
+                .into_iter()
+                .next()
+                .map_or(CallError::Broken("no targets"), |(_, _, error)| error));
+        }
+        order.targets = kept;
+        Ok(refused)
     }
 
     /// Commits what is due of the targets, so that no first state shows credits that time has taken.
@@ -84,25 +92,7 @@ impl CreditRpc {
     }
 }
 
-impl Open {
-    /// The next message, an error once, then nothing.
-    async fn next(&mut self) -> Option<Result<v1::WatchCreditsResponse, CallError>> {
-        if self.has_ended {
-            return None;
-        }
-        let next = tokio::select! {
-            biased;
-            () = self.closing.cancelled() => Some(Err(CallError::ShuttingDown)),
-            next = self.subscription.next() => {
-                next.map(|next| next.map_err(CallError::Subscription).and_then(proto_message))
-            }
-        };
-        self.has_ended = next.as_ref().is_none_or(Result::is_err);
-        next
-    }
-}
-
-fn proto_message(message: Message) -> Result<v1::WatchCreditsResponse, CallError> {
+pub(super) fn proto_message(message: Message) -> Result<v1::WatchCreditsResponse, CallError> {
     let event = match message {
         Message::Snapshot { balance, reason } => Sent::Snapshot(v1::Snapshot {
             balance: Some(proto_balance(&balance)),
@@ -113,13 +103,27 @@ fn proto_message(message: Message) -> Result<v1::WatchCreditsResponse, CallError
             let _handed_over = deliver::traced(&mut entries);
             Sent::Changes(v1::Changes { account_id: account.to_string(), unit: unit.to_string(), entries })
         }
-        Message::Bookmark { in_sync, source_lag } => {
+        Message::Removed { account, unit, version, oldest } => {
+            let error = CallError::HistoryNotAvailable { account: account.clone(), version, oldest };
+            Sent::TargetChange(removed(&account, &unit, error))
+        }
+        Message::Bookmark { in_sync, source_lag, resume_token } => {
             // A lag that no Duration holds is longer than any process lives.
             let source_lag = prost_types::Duration::try_from(source_lag).ok();
-            Sent::Bookmark(v1::Bookmark { in_sync, source_lag })
+            Sent::Bookmark(v1::Bookmark { in_sync, source_lag, resume_token })
         }
     };
     Ok(v1::WatchCreditsResponse { event: Some(event) })
+}
+
+/// A target that is not watched, and why.
+fn removed(account: &AccountId, unit: &Unit, error: CallError) -> v1::TargetChange {
+    v1::TargetChange {
+        account_id: account.to_string(),
+        unit: unit.to_string(),
+        state: v1::TargetChangeState::Removed.into(),
+        error: Some(*item_error(error)),
+    }
 }
 
 fn decoded(event: &Event) -> Result<v1::Entry, CallError> {
@@ -155,8 +159,28 @@ fn parse(request: v1::WatchCreditsRequest) -> Result<Order, CallError> {
     let whole_s = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let range = (whole_s(MIN_BOOKMARK_INTERVAL), whole_s(MAX_BOOKMARK_INTERVAL));
     let interval = fields.span("bookmark_interval", request.bookmark_interval, range);
-    fields
-        .finish(|| Some(Order { targets, bookmark_interval: interval?.unwrap_or(DEFAULT_BOOKMARK_INTERVAL) }))
+    let mode = match v1::WatchMode::try_from(request.mode) {
+        Ok(v1::WatchMode::Unspecified | v1::WatchMode::EveryChange) => Mode::EveryChange,
+        Ok(v1::WatchMode::Latest) => Mode::Latest,
+        Err(_) => {
+            fields.violate("mode", Problem::Rule("must be EVERY_CHANGE or LATEST, or unset"));
+            Mode::default()
+        }
+    };
+    if request.resume_token.len() > MAX_TOKEN_BYTES {
+        fields.violate("resume_token", Problem::Rule("must be at most 65536 bytes"));
+    }
+    let resume_token = Some(request.resume_token).filter(|token| !token.is_empty());
+    fields.finish(|| {
+        let bookmark_interval = interval?.unwrap_or(DEFAULT_BOOKMARK_INTERVAL);
+        Some(Order {
+            targets,
+            bookmark_interval,
+            mode,
+            require_history: request.require_history,
+            resume_token,
+        })
+    })
 }
 
 fn parse_target(fields: &mut Fields, target: v1::WatchTarget) -> Option<Target> {

@@ -56,6 +56,25 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "amount must have at most 9 elements",
         ),
         (violated(Problem::Characters { allowed: "x" }), "INVALID_FIELD", "amount must have only x"),
+        (
+            CallError::Subscription(SubscriptionError::BadResumeToken),
+            "BAD_RESUME_TOKEN",
+            "the resume token is not of this installation",
+        ),
+        (
+            CallError::HistoryNotAvailable { account: user(), version: 3, oldest: 1204 },
+            "HISTORY_NOT_AVAILABLE",
+            "changes of user_1 are sent from version 1204 on, not from 3",
+        ),
+        (
+            CallError::Subscription(SubscriptionError::HistoryNotAvailable {
+                account: user(),
+                version: 3,
+                oldest: 1204,
+            }),
+            "HISTORY_NOT_AVAILABLE",
+            "changes of user_1 are sent from version 1204 on, not from 3",
+        ),
         (violated(Problem::Rule("must be good")), "INVALID_FIELD", "amount must be good"),
         (
             refused(Denied::ExpiryNotInFuture { expires_at_us: 1, not_before_us: 2 }),

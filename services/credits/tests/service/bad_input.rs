@@ -216,7 +216,7 @@ async fn bad_watches_name_their_field() {
     let served = served().await;
     for (field, spoil) in WATCHES {
         let mut request =
-            v1::WatchCreditsRequest { targets: vec![target("user_1")], bookmark_interval: None };
+            v1::WatchCreditsRequest { targets: vec![target("user_1")], ..v1::WatchCreditsRequest::default() };
         spoil(&mut request);
         assert_names(&served.client().watch_credits(request).await.unwrap_err(), field);
     }

@@ -178,7 +178,7 @@ async fn an_undeclared_unit_is_refused_by_every_call() {
         client.spend_credits(v1::SpendCreditsRequest { unit: gems.clone(), ..spend("a", "k", 1) }).await;
     let read = client.get_balance(v1::GetBalanceRequest { unit: gems.clone(), ..balance_of("a") }).await;
     let target = v1::WatchTarget { account_id: "a".to_owned(), unit: gems, ..v1::WatchTarget::default() };
-    let request = v1::WatchCreditsRequest { targets: vec![target], bookmark_interval: None };
+    let request = v1::WatchCreditsRequest { targets: vec![target], ..v1::WatchCreditsRequest::default() };
     let watched = client.watch_credits(request).await;
     for status in [granted.unwrap_err(), spent.unwrap_err(), read.unwrap_err(), watched.unwrap_err()] {
         assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "UNKNOWN_UNIT"));

@@ -51,7 +51,10 @@ pub(crate) fn with_key<T>(message: T, key: [u8; 32]) -> Request<T> {
 fn watch(accounts: &[&str]) -> v1::WatchCreditsRequest {
     let target =
         |account: &&str| v1::WatchTarget { account_id: (*account).to_owned(), ..v1::WatchTarget::default() };
-    v1::WatchCreditsRequest { targets: accounts.iter().map(target).collect(), bookmark_interval: None }
+    v1::WatchCreditsRequest {
+        targets: accounts.iter().map(target).collect(),
+        ..v1::WatchCreditsRequest::default()
+    }
 }
 
 pub(crate) fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, expected: &str) {
@@ -118,6 +121,24 @@ async fn a_key_does_only_what_its_scopes_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_balance_that_a_key_does_not_cover_is_named_and_costs_the_others_nothing() {
+    use v1::watch_credits_response::Event;
+    let served = served().await;
+    let watched = with_key(watch(&["user_1", "team_1"]), TEAM);
+    let mut stream = served.client().watch_credits(watched).await.unwrap().into_inner();
+    let Some(Event::TargetChange(change)) = stream.message().await.unwrap().unwrap().event else {
+        panic!("no target change")
+    };
+    assert_eq!((change.account_id.as_str(), change.unit.as_str()), ("user_1", "credits"));
+    assert_eq!(change.state(), v1::TargetChangeState::Removed);
+    assert_eq!(change.error.unwrap().reason, "ACCOUNT_NOT_COVERED");
+    let Some(Event::Snapshot(first)) = stream.message().await.unwrap().unwrap().event else {
+        panic!("no snapshot")
+    };
+    assert_eq!(first.balance.unwrap().account_id, "team_1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_reaches_only_the_accounts_that_it_covers() {
     let served = served().await;
     let mut client = served.client();
@@ -128,7 +149,7 @@ async fn a_key_reaches_only_the_accounts_that_it_covers() {
     assert_refused(answer, Code::PermissionDenied, outside);
     let status = client.get_balance(with_key(balance_of("user_2"), READER)).await.unwrap_err();
     assert_eq!((reason(&status).as_str(), fact(&status, "account_id").as_str()), (outside, "user_2"));
-    let answer = client.watch_credits(with_key(watch(&["team_1", "user_1"]), TEAM)).await;
+    let answer = client.watch_credits(with_key(watch(&["user_1", "user_2"]), TEAM)).await;
     assert_refused(answer, Code::PermissionDenied, outside);
     let answer = client.list_entries(with_key(entries_of("user_2"), READER)).await;
     assert_refused(answer, Code::PermissionDenied, outside);

@@ -24,7 +24,7 @@ async fn health(served: &Served, service: &str) -> ServingStatus {
 
 fn watch_user_1() -> v1::WatchCreditsRequest {
     let target = v1::WatchTarget { account_id: "user_1".to_owned(), ..v1::WatchTarget::default() };
-    v1::WatchCreditsRequest { targets: vec![target], bookmark_interval: None }
+    v1::WatchCreditsRequest { targets: vec![target], ..v1::WatchCreditsRequest::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ fn target(account: &str) -> v1::WatchTarget {
 }
 
 fn watch(targets: Vec<v1::WatchTarget>) -> v1::WatchCreditsRequest {
-    v1::WatchCreditsRequest { targets, bookmark_interval: None }
+    v1::WatchCreditsRequest { targets, ..v1::WatchCreditsRequest::default() }
 }
 
 async fn next(stream: &mut Stream) -> Event {
@@ -72,7 +72,7 @@ async fn a_bookmark_says_in_sync() {
             Event::Snapshot(_) => snapshots += 1,
             Event::Bookmark(bookmark) if bookmark.in_sync => break,
             Event::Bookmark(_) => {}
-            Event::Changes(changes) => panic!("{changes:?}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(snapshots, 2);
@@ -159,4 +159,69 @@ async fn an_operation_of_two_entries_comes_as_one_message_with_all_that_its_entr
     let spent = captured.entry.unwrap().entry_id;
     let reversed = client.reverse_spend(reverse("user_1", "r", &spent)).await.unwrap().into_inner();
     assert_eq!(next_entries(&mut stream).await, reversed.entries);
+}
+
+/// Reads up to the GoAway; gives its token and how the stream ended.
+async fn until_the_end(stream: &mut Stream) -> (v1::GoAway, Option<tonic::Status>) {
+    let away = loop {
+        if let Event::GoAway(away) = next(stream).await {
+            break away;
+        }
+    };
+    let end = tokio::time::timeout(LIMIT, stream.message()).await.expect("an end in time");
+    (away, end.map(|message| assert!(message.is_none(), "{message:?}")).err())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_stream_is_told_to_go_and_its_token_goes_on_where_it_was() {
+    let limits = Limits { stream_age: Duration::from_millis(300), ..Limits::default() };
+    let served = served_with(ServerConfig { limits, ..config() }).await;
+    let mut client = served.client();
+    client.grant_credits(grant("user_1", "g", 10)).await.unwrap();
+    let mut stream = client.watch_credits(watch(vec![target("user_1")])).await.unwrap().into_inner();
+    let (away, end) = until_the_end(&mut stream).await;
+    assert!(end.is_none(), "{end:?}");
+    let pause = away.reconnect_after.unwrap();
+    assert!(pause.seconds <= 1 && !away.resume_token.is_empty(), "{away:?}");
+    let spent = client.spend_credits(spend("user_1", "s", 4)).await.unwrap().into_inner();
+    let resumed =
+        v1::WatchCreditsRequest { resume_token: away.resume_token, ..watch(vec![target("user_1")]) };
+    let mut stream = client.watch_credits(resumed).await.unwrap().into_inner();
+    assert_eq!(next_entries(&mut stream).await, spent.entries);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_a_process_that_ends_is_told_to_go_before() {
+    let served = served().await;
+    let mut stream = served.client().watch_credits(watch(vec![target("user_1")])).await.unwrap().into_inner();
+    while !matches!(next(&mut stream).await, Event::Bookmark(_)) {}
+    served.shutdown.cancel();
+    let (away, end) = until_the_end(&mut stream).await;
+    assert!(!away.resume_token.is_empty());
+    assert_eq!(reason(&end.unwrap()), "SHUTTING_DOWN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_is_snapshots_and_a_foreign_token_is_refused() {
+    let served = served().await;
+    let mut client = served.client();
+    let mode = v1::WatchMode::Latest.into();
+    let latest = v1::WatchCreditsRequest { mode, ..watch(vec![target("user_1")]) };
+    let mut stream = client.watch_credits(latest).await.unwrap().into_inner();
+    let Event::Snapshot(_) = next_change(&mut stream).await else { panic!("no snapshot") };
+    client.grant_credits(grant("user_1", "g", 10)).await.unwrap();
+    let Event::Snapshot(newest) = next_change(&mut stream).await else { panic!("no snapshot") };
+    assert_eq!(newest.reason(), v1::SnapshotReason::Conflated);
+    assert_eq!(newest.balance.unwrap().available, 10);
+    let resume_token = "x".repeat(40).into();
+    let forged = v1::WatchCreditsRequest { resume_token, ..watch(vec![target("user_1")]) };
+    let mut stream = client.watch_credits(forged).await.unwrap().into_inner();
+    let status = stream.message().await.unwrap_err();
+    assert_eq!(reason(&status), "BAD_RESUME_TOKEN");
+    for bad in [
+        v1::WatchCreditsRequest { mode: 9, ..watch(vec![target("user_1")]) },
+        v1::WatchCreditsRequest { resume_token: vec![0; 65_537].into(), ..watch(vec![target("user_1")]) },
+    ] {
+        assert_eq!(reason(&client.watch_credits(bad).await.unwrap_err()), "INVALID_FIELD");
+    }
 }

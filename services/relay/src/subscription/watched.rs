@@ -8,12 +8,13 @@ use super::{Message, SnapshotReason, Target};
 use crate::event::{Batch, Event};
 use crate::heads::{Head, Wanted};
 use crate::limits::MAX_CATCH_UP;
+use crate::token::{Fingerprint, Place};
 
 /// How far the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     /// As it says itself; nothing was sent yet.
-    Asked { version: Option<i64>, hash: Option<EntryHash> },
+    Asked { version: Option<i64>, hash: Option<Fingerprint> },
     /// What it has, by us.
     Sent { version: i64, hash: EntryHash },
 }
@@ -53,8 +54,24 @@ pub(super) enum Comparison {
 
 impl Watched {
     pub(super) fn new(target: Target) -> Self {
-        let position = Position::Asked { version: target.after_version, hash: target.after_hash };
+        let hash = target.after_hash.map(Fingerprint::Whole);
+        let position = Position::Asked { version: target.after_version, hash };
         Self { account: target.account, unit: target.unit, position }
+    }
+
+    /// Goes on where a token says, unless the reader has said itself where it is.
+    pub(super) fn resume(&mut self, place: Place) {
+        if matches!(self.position, Position::Asked { version: None, .. }) {
+            self.position = Position::Asked { version: Some(place.version), hash: Some(place.hash) };
+        }
+    }
+
+    /// What was sent, for a token; none before anything is known.
+    pub(super) fn sent(&self) -> Option<(&AccountId, &Unit, i64, EntryHash)> {
+        match self.position {
+            Position::Asked { .. } => None,
+            Position::Sent { version, hash } => Some((&self.account, &self.unit, version, hash)),
+        }
     }
 
     /// The version that the reader has; 0 for none.
@@ -128,15 +145,20 @@ impl Watched {
         comparison
     }
 
+    /// The head's balance is being sent instead of what lies between.
+    pub(super) fn skip_to(&mut self, head: &Head) {
+        self.position = Position::Sent { version: head.balance.version, hash: head.balance.hash };
+    }
+
     fn judge(&mut self, head: &Head) -> Comparison {
         let (version, hash) = match self.position {
             Position::Asked { version: None, .. } => return Comparison::Snapshot(SnapshotReason::Initial),
             Position::Asked { version: Some(version), hash } => (version, hash),
-            Position::Sent { version, hash } => (version, Some(hash)),
+            Position::Sent { version, hash } => (version, Some(Fingerprint::Whole(hash))),
         };
         // Version 0 is the empty history, which every history continues; its hash is zeros.
         let in_journal = if version == 0 { Some(EntryHash::default()) } else { head.hash_at };
-        let Some(in_journal) = in_journal.filter(|have| hash.is_none_or(|hash| hash == *have)) else {
+        let Some(in_journal) = in_journal.filter(|have| hash.is_none_or(|hash| hash.fits(have))) else {
             return Comparison::Snapshot(SnapshotReason::ResetDiverged);
         };
         let newest = head.balance.version;

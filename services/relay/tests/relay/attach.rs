@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::EntryHash;
+use relay::Order;
 use relay::SnapshotReason::{Initial, ResetDiverged, ResetTooOld};
 use relay::{MAX_TARGETS, RelayOptions, SubscribeError};
 
@@ -161,10 +162,10 @@ async fn requests_outside_the_limits_are_refused_by_name() {
             SubscribeError::BookmarkInterval { actual: Duration::from_millis(999) },
         ),
     ] {
-        assert_eq!(ledger.relay.subscribe(targets, interval).unwrap_err(), expected);
+        assert_eq!(ledger.relay.subscribe(Order::new(targets, interval)).unwrap_err(), expected);
     }
     let first = ledger.subscribe(vec![target("a", None)]);
-    let refused = ledger.relay.subscribe(vec![target("b", None)], second).unwrap_err();
+    let refused = ledger.relay.subscribe(Order::new(vec![target("b", None)], second)).unwrap_err();
     assert_eq!(refused, SubscribeError::TooManyStreams { limit: 1 });
     assert_eq!(ledger.relay.health().watches, 1);
     drop(first);

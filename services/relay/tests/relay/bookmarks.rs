@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::Proxy;
-use relay::{Relay, RelayOptions};
+use relay::{Order, Relay, RelayOptions};
 use tokio::time::{Instant, timeout};
 
 use crate::ledger::{LIMIT, Ledger, open, target};
@@ -14,7 +14,8 @@ async fn the_first_bookmark_comes_at_once_in_sync_behind_the_attach() {
     let ledger = Ledger::new().await;
     ledger.writer().await.append("a", 900, 1).await;
     let targets = vec![target("a", Some(0)), target("b", None)];
-    let subscription = ledger.relay.subscribe(targets.clone(), Duration::from_secs(3600)).unwrap();
+    let subscription =
+        ledger.relay.subscribe(Order::new(targets.clone(), Duration::from_secs(3600))).unwrap();
     let mut reader = Reader::new(subscription, &targets);
     let mark = reader.until_mark().await;
     assert!(mark.in_sync);
@@ -77,7 +78,7 @@ async fn bookmarks_stop_while_the_source_is_stale_and_come_back_with_it() {
     let (proxy, url) = Proxy::for_url(ledger.database.url()).await;
     let relay = Relay::spawn(open(&url), RelayOptions::default(), ledger.shutdown.clone());
     let targets = vec![target("a", Some(0))];
-    let subscription = relay.subscribe(targets.clone(), Duration::from_secs(1)).unwrap();
+    let subscription = relay.subscribe(Order::new(targets.clone(), Duration::from_secs(1))).unwrap();
     let mut reader = Reader::new(subscription, &targets);
     reader.until_mark().await;
     proxy.refuse();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::{AccountId, Entry, Unit};
 use harness::TestDatabase;
-use relay::{Relay, RelayOptions, Subscription, Target};
+use relay::{Order, Relay, RelayOptions, Subscription, Target};
 use sqlx::{Connection, PgConnection};
 use store::{Policy, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl Ledger {
     }
 
     pub fn subscribe(&self, targets: Vec<Target>) -> Subscription {
-        self.relay.subscribe(targets, Duration::from_secs(1)).unwrap()
+        self.relay.subscribe(Order::new(targets, Duration::from_secs(1))).unwrap()
     }
 
     pub async fn writer(&self) -> Writer {
@@ -84,6 +84,15 @@ impl Ledger {
         .execute(&mut self.superuser().await)
         .await
         .unwrap();
+    }
+
+    /// Takes the journal of an account away, as a failover that lost it would.
+    pub async fn lose(&self, name: &str) {
+        let lost = format!(
+            "set session_replication_role = replica; \
+             delete from entries where account_id = '{name}'; delete from balances where account_id = '{name}'"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lost)).execute(&mut self.superuser().await).await.unwrap();
     }
 
     /// Waits until the relay polls over its nth connection.

@@ -1,7 +1,7 @@
 //! Changes as they happen.
 
 use domain::{Action, Command, Context, Expiry, Grant, GrantKind, IdempotencyKey, Priority};
-use relay::{MAX_QUEUED_EVENTS, Relay, RelayOptions, WakeUps};
+use relay::{MAX_QUEUED_EVENTS, Order, Relay, RelayOptions, WakeUps};
 use sqlx::Connection;
 use store::Request;
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ async fn a_write_through_one_process_reaches_a_reader_of_another() {
     let other = Relay::spawn(open(ledger.database.url()), RelayOptions::default(), ledger.shutdown.clone());
     let targets = vec![target("a", Some(0))];
     let mut here = Reader::new(ledger.subscribe(targets.clone()), &targets);
-    let there = other.subscribe(targets.clone(), std::time::Duration::from_secs(1)).unwrap();
+    let there = other.subscribe(Order::new(targets.clone(), std::time::Duration::from_secs(1))).unwrap();
     let mut there = Reader::new(there, &targets);
     for version in 1..=20 {
         ledger.store.apply(grant("a", &format!("k{version}")), Instant::now() + LIMIT).await.unwrap();

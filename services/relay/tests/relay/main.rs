@@ -18,5 +18,7 @@ mod bookmarks;
 mod faults;
 mod ledger;
 mod live;
+mod modes;
 mod reader;
+mod tokens;
 mod waiting;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::EntryHash;
 use relay::{Message, SnapshotReason, Subscription, SubscriptionError, Target};
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +24,10 @@ pub struct Reader {
     pub have: HashMap<String, (i64, EntryHash)>,
     pub snapshots: Vec<(String, SnapshotReason, i64)>,
     pub marks: Vec<Mark>,
+    /// That of the newest bookmark.
+    pub token: Option<Bytes>,
+    /// Account, version asked for, oldest version.
+    pub removed: Vec<(String, i64, i64)>,
     /// The texts of all events.
     pub events: Vec<String>,
     /// Events of each Changes.
@@ -43,6 +48,8 @@ impl Reader {
             have: resumed.collect(),
             snapshots: Vec::new(),
             marks: Vec::new(),
+            token: None,
+            removed: Vec::new(),
             events: Vec::new(),
             sizes: Vec::new(),
             give_up_at: Instant::now() + LIMIT,
@@ -82,8 +89,12 @@ impl Reader {
                 assert!(events.last().is_some_and(|last| last.ends_operation()), "whole operations");
                 self.sizes.push(events.len());
             }
-            Message::Bookmark { in_sync, source_lag } => {
+            Message::Bookmark { in_sync, source_lag, resume_token } => {
                 self.marks.push(Mark { in_sync, source_lag, at: Instant::now() });
+                self.token = Some(resume_token);
+            }
+            Message::Removed { account, version, oldest, .. } => {
+                self.removed.push((account.to_string(), version, oldest));
             }
         }
     }

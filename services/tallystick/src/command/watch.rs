@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use proto::v1::WatchCreditsResponse;
 use proto::v1::watch_credits_response::Event;
+use proto::v1::{WatchCreditsRequest, WatchCreditsResponse, WatchMode};
 
 use crate::client::{CallError, Client, ClientArgs};
 use crate::clock;
@@ -21,6 +21,7 @@ Examples:
   tallystick watch user_1
   tallystick watch user_1 user_2 --unit minutes
   tallystick watch user_1 --after-version 0       all that ever happened, then what happens
+  tallystick watch user_1 --latest                newest states alone, for a busy balance
   tallystick watch user_1 --until-version 5 --json
                                                   for scripts: ends once version 5 was seen
 
@@ -47,6 +48,9 @@ pub(crate) struct WatchArgs {
     /// Show every change after this version; without it the balance as it stands comes first.
     #[arg(long, value_name = "VERSION", allow_negative_numbers = true)]
     after_version: Option<i64>,
+    /// Show the newest state after each change, and not every change.
+    #[arg(long)]
+    latest: bool,
     /// End after this many snapshots and changes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -107,7 +111,7 @@ async fn follow(
 ) -> Result<Ended, Error> {
     let refused = || CallError::refused(&args.client.addr);
     let mut client = Client::connect(&args.client).await?;
-    let request = client.stream_request(progress.request());
+    let request = client.stream_request(request(args, progress));
     let mut stream = client.service.watch_credits(request).await.map_err(refused())?.into_inner();
     if std::mem::take(lost) {
         output::note("connected again");
@@ -132,9 +136,21 @@ fn show(message: &WatchCreditsResponse, json: bool, columns: Columns) -> Result<
         Some(Event::Changes(changes)) => {
             changes.entries.iter().try_for_each(|entry| output::line(&columns.entry(entry)))
         }
-        // A bookmark changes nothing that a person sees; a later version's message is for a later version.
-        Some(Event::Bookmark(_)) | None => Ok(()),
+        Some(Event::TargetChange(change)) => {
+            let why = change.error.as_ref().map_or("", |error| error.message.as_str());
+            let said = format!("{} is not watched: {why}", change.account_id);
+            output::note(&output::plain::shown(&said));
+            Ok(())
+        }
+        // A bookmark changes nothing that a person sees; after a GoAway the end follows, and the next stream. A later
+        // version's message is for a later version.
+        Some(Event::Bookmark(_) | Event::GoAway(_)) | None => Ok(()),
     }
+}
+
+fn request(args: &WatchArgs, progress: &Progress) -> WatchCreditsRequest {
+    let mode = if args.latest { WatchMode::Latest } else { WatchMode::EveryChange };
+    WatchCreditsRequest { mode: mode.into(), ..progress.request() }
 }
 
 /// Between half of the wait and all of it.

@@ -31,7 +31,7 @@ impl Columns {
             Ok(SnapshotReason::Initial | SnapshotReason::Unspecified) => "",
             Ok(SnapshotReason::ResetTooOld) => "too far back: changes between were skipped",
             Ok(SnapshotReason::ResetDiverged) => "history differs: forget what came before",
-            Ok(SnapshotReason::Conflated) => "changes between were left out",
+            Ok(SnapshotReason::Conflated) => "the newest state",
             Err(_) => "reason unknown to this version",
         };
         if !reason.is_empty() && !remarks.is_empty() {

@@ -206,7 +206,7 @@ async fn a_bad_field_of_a_read_or_a_stream_is_named() {
     assert_field("read", "min_version", &place.api.balance(negative).await.unwrap_err());
 
     let target = |account: &str| WatchTarget { account_id: account.to_owned(), ..WatchTarget::default() };
-    let watch = |targets: Vec<WatchTarget>| WatchCreditsRequest { targets, bookmark_interval: None };
+    let watch = |targets: Vec<WatchTarget>| WatchCreditsRequest { targets, ..WatchCreditsRequest::default() };
     let many = (0..=1000).map(|n| target(&format!("user_{n}"))).collect();
     let interval = |seconds, nanos| WatchCreditsRequest {
         bookmark_interval: Some(Duration { seconds, nanos }),

@@ -39,7 +39,7 @@ impl Progress {
             after_version: place.version,
             after_hash: place.hash.clone(),
         });
-        WatchCreditsRequest { targets: targets.collect(), bookmark_interval: None }
+        WatchCreditsRequest { targets: targets.collect(), ..WatchCreditsRequest::default() }
     }
 
     /// Notes what was shown.
@@ -57,7 +57,7 @@ impl Progress {
                     self.put(&entry.account_id, entry.version, &entry.entry_hash);
                 }
             }
-            Some(Event::Bookmark(_)) | None => {}
+            Some(Event::Bookmark(_) | Event::TargetChange(_) | Event::GoAway(_)) | None => {}
         }
     }
 

@@ -150,7 +150,7 @@ impl Reader {
             after_version: checker.last(),
             ..WatchTarget::default()
         });
-        WatchCreditsRequest { targets: targets.collect(), bookmark_interval: None }
+        WatchCreditsRequest { targets: targets.collect(), ..WatchCreditsRequest::default() }
     }
 
     fn is_complete(&self) -> bool {
@@ -174,7 +174,7 @@ impl Reader {
                 }
                 self.measure(&changes.entries, now, now_us);
             }
-            Some(Event::Bookmark(_)) | None => {}
+            Some(Event::Bookmark(_) | Event::TargetChange(_) | Event::GoAway(_)) | None => {}
         }
     }
 
