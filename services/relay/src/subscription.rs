@@ -325,9 +325,9 @@ impl Subscription {
         if !self.outgoing.is_empty() {
             return None;
         }
-        let token = self.seal(self.sources.token_key.get()?);
         self.has_ended = true;
-        token
+        // A token that was not looked at yet still says where the reader is.
+        self.resume_token.take().or_else(|| self.seal(self.sources.token_key.get()?))
     }
 
     /// Whether messages are ready outside of the queue.
@@ -338,7 +338,7 @@ impl Subscription {
 
     fn seal(&self, key: &TokenKey) -> Option<Bytes> {
         let kept = self.targets.iter().enumerate().filter(|(target, _)| !self.removed.contains(target));
-        token::seal(key, kept.filter_map(|(_, watched)| watched.sent()))
+        token::seal(key, kept.filter_map(|(_, watched)| watched.place()))
     }
 
     /// In mode LATEST a change says that there is a newer state, and no more: all that is queued is one look.
@@ -394,6 +394,10 @@ impl Subscription {
 
     fn arrive(&mut self, target: usize, batch: &Batch) {
         if self.removed.contains(&target) {
+            return;
+        }
+        if self.mode == Mode::Latest {
+            self.pending.insert(target);
             return;
         }
         let Some(watched) = self.targets.get_mut(target) else { return };

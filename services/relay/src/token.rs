@@ -32,6 +32,12 @@ pub(crate) enum Fingerprint {
 }
 
 impl Fingerprint {
+    fn prefix(self) -> [u8; 4] {
+        match self {
+            Self::Whole(EntryHash([a, b, c, d, ..])) | Self::Prefix([a, b, c, d]) => [a, b, c, d],
+        }
+    }
+
     pub(crate) fn fits(&self, hash: &EntryHash) -> bool {
         match self {
             Self::Whole(whole) => whole == hash,
@@ -67,16 +73,16 @@ fn mac(key: &TokenKey, places: &[u8]) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
-/// Makes a token of what was sent. Nothing when the key cannot be used.
+/// Makes a token of how far a reader is. Nothing when the key cannot be used.
 pub(crate) fn seal<'a>(
     key: &TokenKey,
-    sent: impl Iterator<Item = (&'a AccountId, &'a Unit, i64, EntryHash)>,
+    kept: impl Iterator<Item = (&'a AccountId, &'a Unit, Place)>,
 ) -> Option<Bytes> {
     let mut places = Vec::new();
-    for (account, unit, version, hash) in sent {
+    for (account, unit, place) in kept {
         places.extend(name(account, unit));
-        places.extend(version.to_be_bytes());
-        places.extend(hash.0.iter().take(4));
+        places.extend(place.version.to_be_bytes());
+        places.extend(place.hash.prefix());
     }
     let tag = mac(key, &places)?.finalize().into_bytes();
     let mut token = Vec::with_capacity(1 + MAC_BYTES + places.len());
@@ -131,7 +137,12 @@ mod tests {
 
     fn token(version: i64, hash: u8) -> Bytes {
         let (account, unit) = names();
-        seal(&key(1), [(&account, &unit, version, EntryHash([hash; 32]))].into_iter()).unwrap()
+        seal(
+            &key(1),
+            [(&account, &unit, Place { version, hash: Fingerprint::Whole(EntryHash([hash; 32])) })]
+                .into_iter(),
+        )
+        .unwrap()
     }
 
     #[test]

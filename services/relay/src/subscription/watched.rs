@@ -66,12 +66,14 @@ impl Watched {
         }
     }
 
-    /// What was sent, for a token; none before anything is known.
-    pub(super) fn sent(&self) -> Option<(&AccountId, &Unit, i64, EntryHash)> {
-        match self.position {
-            Position::Asked { .. } => None,
-            Position::Sent { version, hash } => Some((&self.account, &self.unit, version, hash)),
-        }
+    /// Where the reader is, for a token; none while only the reader could say.
+    pub(super) fn place(&self) -> Option<(&AccountId, &Unit, Place)> {
+        let place = match self.position {
+            Position::Asked { version: Some(version), hash: Some(hash) } => Place { version, hash },
+            Position::Asked { .. } => return None,
+            Position::Sent { version, hash } => Place { version, hash: Fingerprint::Whole(hash) },
+        };
+        Some((&self.account, &self.unit, place))
     }
 
     /// The version that the reader has; 0 for none.

@@ -117,3 +117,15 @@ async fn a_closed_stream_gives_a_token_of_all_that_it_sent() {
     resumed.until_mark().await;
     assert!(resumed.snapshots.is_empty() && resumed.events.is_empty());
 }
+
+#[tokio::test]
+async fn a_stream_that_is_closed_before_it_began_gives_the_token_back() {
+    let ledger = Ledger::new().await;
+    ledger.writer().await.append("a", 5, 1).await;
+    let targets = vec![target("a", None)];
+    let mut reader = Reader::new(ledger.subscribe(targets.clone()), &targets);
+    reader.until_mark().await;
+    let token = reader.token.clone().unwrap();
+    let mut fresh = ledger.relay.subscribe(order(&targets, token.clone())).unwrap();
+    assert_eq!(fresh.close().unwrap(), token);
+}
