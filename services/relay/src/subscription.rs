@@ -16,6 +16,9 @@
 //! [`Subscription::next`] may be dropped at any await without losing anything.
 
 mod journal;
+mod message;
+mod order;
+mod resume;
 mod watched;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -23,18 +26,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{AccountId, EntryHash, Unit};
 use futures::Stream;
-use store::{Store, StoreError, StoredBalance, TokenKey};
+use store::{Store, StoreError, TokenKey};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::journal::Journal;
 use self::journal::Page;
+pub use self::message::{Message, SnapshotReason};
+pub use self::order::{Mode, Order, Target};
 use self::watched::{Arrival, Comparison, Watched};
 use crate::error::SubscriptionError;
-use crate::event::{Batch, Event};
+use crate::event::Batch;
 use crate::heads::{Heads, NoHeads, Wanted};
 use crate::hub::Watch;
 use crate::limits::MAX_CATCH_UP;
@@ -42,114 +46,6 @@ use crate::mailbox::Item;
 use crate::measure::Measures;
 use crate::pause::Pause;
 use crate::progress::Progress;
-use crate::token;
-
-/// One balance to watch, and where to go on from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Whose balance.
-    pub account: AccountId,
-    /// Which unit of it.
-    pub unit: Unit,
-    /// The last version that the reader has, ≥ 0. None: a Snapshot comes first. 0: every change from version 1.
-    pub after_version: Option<i64>,
-    /// The entry hash of `after_version`, when the reader knows it. Without a version it means nothing.
-    pub after_hash: Option<EntryHash>,
-}
-
-/// How much of what happens is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Every version, in order.
-    #[default]
-    EveryChange,
-    /// Snapshots only: after each change the newest committed state.
-    Latest,
-}
-
-/// What a reader asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// The balances, none twice.
-    pub targets: Vec<Target>,
-    /// Time between bookmarks.
-    pub bookmark_interval: Duration,
-    /// How much is sent.
-    pub mode: Mode,
-    /// A target that is too far behind for changes is removed ([`Message::Removed`]), and gets no Snapshot.
-    pub require_history: bool,
-    /// Where to go on with the targets that do not say it themselves.
-    pub resume_token: Option<Bytes>,
-}
-
-impl Order {
-    /// Every change of these balances.
-    #[must_use]
-    pub const fn new(targets: Vec<Target>, bookmark_interval: Duration) -> Self {
-        Self {
-            targets,
-            bookmark_interval,
-            mode: Mode::EveryChange,
-            require_history: false,
-            resume_token: None,
-        }
-    }
-}
-
-/// Why a Snapshot was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SnapshotReason {
-    /// The reader asked for one.
-    Initial,
-    /// The reader is further behind than changes are sent for.
-    ResetTooOld,
-    /// What the reader has is not in the journal.
-    ResetDiverged,
-    /// Changes in between were left out, as the reader asked.
-    Conflated,
-}
-
-/// One message of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
-    /// The whole state of one balance; replaces what the reader has of it. Zero at version 0 without entries.
-    Snapshot {
-        /// The balance.
-        balance: StoredBalance,
-        /// Why.
-        reason: SnapshotReason,
-    },
-    /// What happened to one balance since the message before: whole operations. (After a resume from within an
-    /// operation, the first holds the rest of it.)
-    Changes {
-        /// Whose balance.
-        account: AccountId,
-        /// Which unit of it.
-        unit: Unit,
-        /// At least one; consecutive versions.
-        events: Vec<Arc<Event>>,
-    },
-    /// Everything that was committed up to `source_lag` ago was sent before this.
-    Bookmark {
-        /// Every target is at least as new as it was when the request came.
-        in_sync: bool,
-        /// How far the stream may lie behind the database.
-        source_lag: Duration,
-        /// Resumes every target from here.
-        resume_token: Bytes,
-    },
-    /// A balance is not watched any more: the reader wants every change, and is too far behind for that.
-    Removed {
-        /// Whose balance.
-        account: AccountId,
-        /// Which unit of it.
-        unit: Unit,
-        /// Version asked for.
-        version: i64,
-        /// First version from which changes are sent.
-        oldest: i64,
-    },
-}
 
 /// What a subscription draws from.
 pub(crate) struct Sources {
@@ -296,49 +192,6 @@ impl Subscription {
                 }
             }
         }
-    }
-
-    /// Takes the places of targets from a token.
-    async fn resume(&mut self, token: &[u8]) -> Result<(), SubscriptionError> {
-        let Some(key) = self.token_key().await? else { return Ok(()) };
-        let opened = token::open(&key, token).ok_or(SubscriptionError::BadResumeToken)?;
-        for watched in &mut self.targets {
-            if let Some(place) = opened.place(&watched.account, &watched.unit) {
-                watched.resume(place);
-            }
-        }
-        self.resume_token = None;
-        Ok(())
-    }
-
-    /// The key of tokens; none for now when the database could not be asked.
-    async fn token_key(&mut self) -> Result<Option<TokenKey>, SubscriptionError> {
-        match self.sources.token_key.get_or_try_init(|| self.sources.store.token_key()).await {
-            Ok(key) => Ok(Some(*key)),
-            Err(error) => self.try_later(Arc::new(error)).await.map(|()| None),
-        }
-    }
-
-    /// Resumes every target after all that [`Subscription::next`] has given, and ends the stream. None while messages
-    /// are ready (`next` gives them at once), and before the key of tokens was needed.
-    pub fn close(&mut self) -> Option<Bytes> {
-        if !self.outgoing.is_empty() {
-            return None;
-        }
-        self.has_ended = true;
-        // A token that was not looked at yet still says where the reader is.
-        self.resume_token.take().or_else(|| self.seal(self.sources.token_key.get()?))
-    }
-
-    /// Whether messages are ready outside of the queue.
-    #[must_use]
-    pub fn owes(&self) -> bool {
-        !self.outgoing.is_empty() && !self.has_ended
-    }
-
-    fn seal(&self, key: &TokenKey) -> Option<Bytes> {
-        let kept = self.targets.iter().enumerate().filter(|(target, _)| !self.removed.contains(target));
-        token::seal(key, kept.filter_map(|(_, watched)| watched.place()))
     }
 
     /// In mode LATEST a change says that there is a newer state, and no more: all that is queued is one look.
