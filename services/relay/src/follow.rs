@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::Store;
+use store::tail::mutants::{self, Mutant};
 use store::tail::{Tail, TailError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -83,7 +84,9 @@ impl Follower {
         }
         // After the tail's first snapshot: what is committed from here on will be polled, so whatever the
         // streams read now joins up with it. Before the first poll: no bookmark may overtake it.
-        self.hub.recheck_all(Instant::now());
+        if !mutants::is(Mutant::SnapshotKeptOverAReconnect) {
+            self.hub.recheck_all(Instant::now());
+        }
         self.progress.send_modify(|progress| {
             progress.epoch = tail.epoch();
             progress.connections = progress.connections.wrapping_add(1);
@@ -146,6 +149,7 @@ impl Follower {
         let is_watched = self.hub.watches() > 0;
         let longest = match (is_watched, self.hints.borrow().are_heard) {
             (false, _) => UNWATCHED_POLL,
+            (true, _) if mutants::is(Mutant::NotifyAsTheOnlyWakeUp) => Duration::from_secs(3600),
             (true, true) => SAFETY_POLL,
             (true, false) => POLL_ONLY,
         };

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use store::tail::mutants::{self, Mutant};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -85,6 +86,9 @@ impl Mailbox {
         if events > MAX_QUEUED_EVENTS || bytes > MAX_QUEUED_BYTES || of_all > MAX_QUEUED_BYTES_OF_ALL {
             self.drop_queue(&mut state);
             state.missed.targets.insert(target);
+            if mutants::is(Mutant::SilentDropOnOverflow) {
+                state.missed = Missed::default();
+            }
         } else {
             (state.events, state.bytes) = (events, bytes);
             self.bytes_of_all.fetch_add(batch.bytes, Ordering::Relaxed);
@@ -168,6 +172,14 @@ impl Mailbox {
             Item::Mark(_) => state.mark_is_queued = false,
         }
         Some(item)
+    }
+
+    /// Reader, of the defect `ReadBeforeSubscribe`: as if nothing had been queued yet.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn forget(&self) {
+        let mut state = self.lock();
+        self.drop_queue(&mut state);
+        state.missed = Missed::default();
     }
 
     /// Reader: waits until the follower has put something here since the last wait. May return early.

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use store::tail::mutants::{self, Mutant};
 use store::{Store, StoreError, TokenKey};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
@@ -229,7 +230,9 @@ impl Subscription {
         let progress = *self.sources.progress.borrow_and_update();
         let Some(polled_at) = progress.fresh_poll(now) else { return };
         let brings_sync = !self.bookmarks.synced && polled_at > self.bookmarks.subscribed_at;
-        if brings_sync || now >= self.bookmarks.due_at {
+        if mutants::is(Mutant::BookmarkOutsideTheQueue) && now >= self.bookmarks.due_at {
+            self.bookmarks.held = Some(polled_at);
+        } else if brings_sync || now >= self.bookmarks.due_at {
             self.watch.mailbox.push_mark(polled_at);
         }
     }
@@ -287,6 +290,8 @@ impl Subscription {
             Err(NoHeads::Store(error)) => return self.try_later(error).await,
         };
         self.pause.reset();
+        #[cfg(feature = "mutants")]
+        self.forget_what_was_queued(&asked).await;
         for (target, head) in asked.into_iter().zip(heads) {
             let Some(watched) = self.targets.get_mut(target) else { continue };
             self.behind.retain(|(other, _)| *other != target);
@@ -319,6 +324,16 @@ impl Subscription {
             self.pending.remove(&target);
         }
         Ok(())
+    }
+
+    /// The defect `ReadBeforeSubscribe`: when a target is read for the first time, nothing was queued before.
+    #[cfg(feature = "mutants")]
+    async fn forget_what_was_queued(&self, asked: &[usize]) {
+        let is_new = |target: &usize| self.targets.get(*target).is_some_and(|it| it.sent_hash().is_none());
+        if mutants::is(Mutant::ReadBeforeSubscribe) && asked.iter().any(is_new) {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            self.watch.mailbox.forget();
+        }
     }
 
     /// Sends one page of the journal of a target that is behind.

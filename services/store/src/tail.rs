@@ -17,8 +17,11 @@
 //! another server), and a poll that failed or was dropped half-way closes the connection: whoever reads the
 //! tail connects anew, which starts from now, and reads from the journal what happened in between.
 
+pub mod mutants;
 mod restore;
 mod session;
+#[cfg(feature = "mutants")]
+mod wrong;
 
 use bytes::Bytes;
 use domain::{AccountId, EntryHash, Unit};
@@ -27,6 +30,7 @@ use futures::stream::BoxStream;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 
+use self::mutants::Mutant;
 use crate::error::StoreError;
 use crate::row::to_hash;
 
@@ -93,7 +97,7 @@ impl Tail {
     pub async fn connect(options: &PgConnectOptions) -> Result<Self, TailError> {
         let mut connection = session::open(options).await?;
         let mut first = restore::look(&mut connection).await?;
-        if first.standby {
+        if first.standby && !mutants::is(Mutant::RelayOnAStandby) {
             return Err(TailError::Standby);
         }
         let restored = first.from_another_server;
@@ -101,7 +105,8 @@ impl Tail {
             restore::start_new_epoch(&mut connection).await?;
             first = restore::look(&mut connection).await?;
         }
-        Ok(Self { connection, previous: first.snapshot, epoch: first.epoch, restored })
+        let previous = mutants::kept_snapshot().unwrap_or(first.snapshot);
+        Ok(Self { connection, previous, epoch: first.epoch, restored })
     }
 
     /// The stream epoch at the time of connecting. Raised by every restore from a dump.
@@ -126,11 +131,16 @@ impl Tail {
         keep: impl FnMut(&str, &str) -> bool + Send,
     ) -> Result<(Self, Vec<OutboxRow>), TailError> {
         let (snapshot, mut rows) = newly_visible(&mut self.connection, &self.previous, keep).await?;
+        mutants::keep_snapshot(&snapshot);
         self.previous = snapshot;
         // Rows of one poll may come from many transactions, in any order. Versions of a balance are handed out
         // under its account's lock, which is held until the commit is visible: what is visible is a dense
         // prefix, so sorting one poll by version is enough, and the next poll goes on where this one ended.
-        rows.sort_unstable_by(|a, b| (&a.account, &a.unit, a.version).cmp(&(&b.account, &b.unit, b.version)));
+        if !mutants::is(Mutant::XminHorizon) {
+            rows.sort_unstable_by(|a, b| {
+                (&a.account, &a.unit, a.version).cmp(&(&b.account, &b.unit, b.version))
+            });
+        }
         Ok((self, rows))
     }
 
@@ -176,12 +186,7 @@ async fn newly_visible(
     previous: &str,
     mut keep: impl FnMut(&str, &str) -> bool + Send,
 ) -> Result<(String, Vec<OutboxRow>), TailError> {
-    // `xmin:xmax:xip_list` (PostgreSQL manual, 9.27 "Transaction ID and Snapshot Information Functions").
-    let mut stream = if previous.ends_with(':') {
-        begun_since(connection, previous)
-    } else {
-        begun_since_or_in_progress(connection, previous)
-    };
+    let mut stream = rows_after(connection, previous);
     let mut snapshot = None;
     let mut rows = Vec::new();
     let mut bytes = 0_usize;
@@ -194,6 +199,7 @@ async fn newly_visible(
             (Some(account), Some(unit)) => keep(account, unit),
             _ => false,
         };
+        let is_kept = is_kept && !(mutants::is(Mutant::LimitOnAMovingSnapshot) && rows.len() == 100);
         if is_kept {
             let row = OutboxRow::try_from(row)?;
             bytes = bytes.saturating_add(row.event.len());
@@ -205,6 +211,19 @@ async fn newly_visible(
     }
     let snapshot = snapshot.ok_or(StoreError::Corrupt("poll without a snapshot"))?;
     Ok((snapshot, rows))
+}
+
+fn rows_after<'a>(connection: &'a mut PgConnection, previous: &'a str) -> Rows<'a> {
+    #[cfg(feature = "mutants")]
+    if mutants::is(Mutant::SequenceCursor) || mutants::is(Mutant::XminHorizon) {
+        return wrong::rows(connection, previous);
+    }
+    // `xmin:xmax:xip_list` (PostgreSQL manual, 9.27 "Transaction ID and Snapshot Information Functions").
+    if previous.ends_with(':') {
+        begun_since(connection, previous)
+    } else {
+        begun_since_or_in_progress(connection, previous)
+    }
 }
 
 type Rows<'a> = BoxStream<'a, Result<Row, sqlx::Error>>;

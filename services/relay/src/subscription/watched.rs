@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::{AccountId, EntryHash, Unit};
+use store::tail::mutants::{self, Mutant};
 
 use super::{Message, SnapshotReason, Target};
 use crate::event::{Batch, Event};
@@ -109,7 +110,9 @@ impl Watched {
         }
         let known = batch.events.iter().position(|event| event.version == version);
         let new = match known {
-            Some(at) if batch.events.get(at).is_some_and(|event| event.hash == hash) => at.saturating_add(1),
+            Some(at) if batch.events.get(at).is_some_and(|event| is_same(event.hash, hash)) => {
+                at.saturating_add(1)
+            }
             Some(_) => return Arrival::Unclear,
             None if in_doubt => return Arrival::Unclear,
             None => 0,
@@ -156,6 +159,9 @@ impl Watched {
         let (version, hash) = match self.position {
             Position::Asked { version: None, .. } => return Comparison::Snapshot(SnapshotReason::Initial),
             Position::Asked { version: Some(version), hash } => (version, hash),
+            Position::Sent { version, .. } if mutants::is(Mutant::DuplicatesByVersionAlone) => {
+                (version, None)
+            }
             Position::Sent { version, hash } => (version, Some(Fingerprint::Whole(hash))),
         };
         // Version 0 is the empty history, which every history continues; its hash is zeros.
@@ -173,6 +179,10 @@ impl Watched {
         self.position = Position::Sent { version, hash: in_journal };
         if version == newest { Comparison::Level } else { Comparison::Behind(newest) }
     }
+}
+
+fn is_same(a: EntryHash, b: EntryHash) -> bool {
+    a == b || mutants::is(Mutant::DuplicatesByVersionAlone)
 }
 
 #[cfg(test)]

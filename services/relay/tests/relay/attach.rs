@@ -130,6 +130,19 @@ async fn attaching_while_changes_are_committed_neither_loses_nor_repeats_one() {
     assert!(attached > 10, "only {attached} attached while the writer wrote");
 }
 
+/// Nothing follows that would show what was lost.
+#[tokio::test]
+async fn a_lone_change_that_is_committed_while_a_stream_attaches_arrives() {
+    let ledger = Ledger::new().await;
+    let mut writer = ledger.writer().await;
+    for round in 0..20 {
+        let name = format!("r{round}");
+        let targets = vec![target(&name, None)];
+        let mut reader = Reader::new(ledger.subscribe(targets.clone()), &targets);
+        tokio::join!(reader.until(&name, 1), writer.append(&name, 1, 1));
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_targets_attach_at_once() {
     let ledger = Ledger::new().await;

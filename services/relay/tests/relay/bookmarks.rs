@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use harness::Proxy;
 use relay::{Order, Relay, RelayOptions};
+use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{LIMIT, Ledger, open, target};
 use crate::reader::Reader;
+
+/// Longer than the bookmarks' interval here, and than the first one takes.
+const QUIET: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
 async fn the_first_bookmark_comes_at_once_in_sync_behind_the_attach() {
@@ -87,7 +92,7 @@ async fn bookmarks_stop_while_the_source_is_stale_and_come_back_with_it() {
     let mut writer = ledger.writer().await;
     writer.append("a", 2, 1).await;
     // A bookmark from before may be under way; after it there is none, however long one waits.
-    while let Ok(next) = timeout(Duration::from_millis(1500), reader.subscription.next()).await {
+    while let Ok(next) = timeout(QUIET, reader.subscription.next()).await {
         reader.take(next.unwrap().unwrap());
         let mark = reader.marks.last().unwrap();
         assert!(relay.health().source_lag.unwrap() >= mark.source_lag);
@@ -97,4 +102,28 @@ async fn bookmarks_stop_while_the_source_is_stale_and_come_back_with_it() {
     let mark = reader.until_mark().await;
     assert!(mark.source_lag < Duration::from_secs(2));
     assert_eq!(reader.version("a"), 2, "what happened meanwhile came before the bookmark");
+}
+
+/// A standby's snapshots do not list what is in progress, so nothing can be proved there.
+#[tokio::test]
+async fn a_standby_gives_balances_and_no_bookmark() {
+    let cluster = harness::cluster();
+    let database = harness::database_on(&cluster).await;
+    let url = database.url().to_owned();
+    let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
+    let directory: String =
+        sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut admin).await.unwrap();
+    cluster.kill().unwrap();
+    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").unwrap();
+    cluster.start_again().unwrap();
+    let shutdown = CancellationToken::new();
+    let _ended = shutdown.clone().drop_guard();
+    let relay = Relay::spawn(open(&url), RelayOptions::default(), shutdown);
+    let targets = vec![target("a", None)];
+    let subscription = relay.subscribe(Order::new(targets.clone(), Duration::from_secs(1))).unwrap();
+    let mut reader = Reader::new(subscription, &targets);
+    reader.until("a", 0).await;
+    let next = timeout(QUIET, reader.subscription.next()).await;
+    assert!(next.is_err(), "{next:?}");
+    assert!(relay.health().is_stale);
 }

@@ -68,6 +68,18 @@ async fn a_writer_that_stays_open_delays_nobody_and_is_delivered_when_it_commits
     reader.until("slow", 1).await;
 }
 
+/// Fewer than a queue holds, and more than one would take at once who takes a few and goes on from there.
+#[tokio::test]
+async fn a_burst_arrives_whole_though_nothing_follows() {
+    let ledger = Ledger::new().await;
+    let targets = vec![target("a", Some(0))];
+    let mut reader = Reader::new(ledger.subscribe(targets.clone()), &targets);
+    reader.until_mark().await;
+    let burst = i64::try_from(MAX_QUEUED_EVENTS).unwrap() - 1;
+    ledger.writer().await.append("a", burst, 1).await;
+    reader.until("a", burst).await;
+}
+
 #[tokio::test]
 async fn a_reader_that_pauses_gets_what_its_queue_could_not_hold_from_the_journal() {
     let ledger = Ledger::new().await;
@@ -90,6 +102,22 @@ async fn a_reader_that_pauses_gets_what_its_queue_could_not_hold_from_the_journa
     assert!(paused.sizes.iter().any(|size| *size > 3), "pages of the journal, not single operations");
     writer.append("a", 1, 1).await;
     paused.until("a", turns * 3 + 1).await;
+}
+
+/// Nothing follows that would show what was lost.
+#[tokio::test]
+async fn a_queue_that_is_one_change_too_short_loses_none() {
+    let ledger = Ledger::new().await;
+    let mut writer = ledger.writer().await;
+    let targets = vec![target("a", Some(0))];
+    let mut paused = Reader::new(ledger.subscribe(targets.clone()), &targets);
+    paused.until_mark().await;
+    let mut witness = Reader::new(ledger.subscribe(targets.clone()), &targets);
+    for changes in [i64::try_from(MAX_QUEUED_EVENTS).unwrap(), 1] {
+        let last = writer.append("a", changes, 1).await;
+        witness.until("a", last).await;
+    }
+    paused.until("a", witness.version("a")).await;
 }
 
 #[tokio::test]

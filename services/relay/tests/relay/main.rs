@@ -16,6 +16,7 @@
 mod attach;
 mod bookmarks;
 mod faults;
+mod gate;
 mod ledger;
 mod live;
 mod modes;
