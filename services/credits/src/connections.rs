@@ -2,16 +2,19 @@
 //!
 //! Promises: connections, the time that their preface may take and what a stream buffers are bounded, whoever connects;
 //! on shutdown nothing new is accepted, calls under way are answered, and after the drain time, or when the loop is
-//! dropped, no connection is left. Must not know: what is served.
+//! dropped, no connection is left; a connection over which nothing moves is closed. Must not know: what is served.
 //!
 //! tonic's `Server` bounds none of these. What it adds to hyper nothing here needs: the client's address in the
 //! request's extensions, and a timer for `grpc-timeout` (`caller` keeps deadlines, with time for the way back; a
 //! message that never comes whole is ended by the last resort of `stack`).
 
+mod flow;
+
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -21,7 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tower::ServiceExt;
 
+use self::flow::Flow;
 use crate::limits::{
     ACCEPT_PAUSE, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MAX_HEADER_BYTES, MAX_HTTP2_STREAMS,
     MAX_SEND_BUFFER_BYTES,
@@ -51,9 +56,9 @@ pub(crate) async fn serve(
                 None => break,
             },
         };
-        let (routes, preface, closing) = (routes.clone(), limits.preface, closing.clone());
+        let (routes, limits, closing) = (routes.clone(), *limits, closing.clone());
         connections.spawn(async move {
-            connection(stream, routes, preface, &closing).await;
+            connection(stream, routes, &limits, &closing).await;
             drop(permit);
         });
     }
@@ -89,17 +94,23 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) {
 }
 
 /// One connection. A connection that breaks is its client's business.
-async fn connection(stream: TcpStream, routes: Routes, preface: Duration, closing: &CancellationToken) {
+async fn connection(stream: TcpStream, routes: Routes, limits: &Limits, closing: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let introduced = tokio::select! {
         biased;
         () = closing.cancelled() => return,
-        introduced = tokio::time::timeout(preface, introduced(stream)) => introduced,
+        introduced = tokio::time::timeout(limits.preface, introduced(stream)) => introduced,
     };
     let Ok(Some(stream)) = introduced else {
         tracing::debug!("a connection did not begin as HTTP/2 in time");
         return;
     };
+    let flow = Flow::new();
+    let bodies = Arc::clone(&flow);
+    let routes = ServiceExt::<http::Request<Incoming>>::map_response(
+        routes,
+        move |response: http::Response<tonic::body::Body>| response.map(|body| bodies.watch(body)),
+    );
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -111,6 +122,10 @@ async fn connection(stream: TcpStream, routes: Routes, preface: Duration, closin
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => ended,
+        () = flow.stuck(limits.stuck) => {
+            tracing::warn!("a connection was closed whose client does not read");
+            return;
+        }
         () = closing.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await

@@ -62,6 +62,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time from a connection's begin to the end of its HTTP/2 preface, which clients send at once and unasked.
 const PREFACE_TIME: Duration = Duration::from_secs(10);
 
+/// Time for which nothing may move over a connection: that of a slow reader, and time to hear of it.
+const STUCK_TIME: Duration = Duration::from_secs(40);
+
 /// Limits that depend on the machine, or that tests make small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -69,6 +72,9 @@ pub struct Limits {
     pub connections: usize,
     /// Time that a connection has to send its HTTP/2 preface; it is closed then.
     pub preface: Duration,
+    /// Time for which nothing may move over a connection that has something to send; it is closed then. Longer than
+    /// the 30 s after which a reader hears SLOW_READER when it reads on.
+    pub stuck: Duration,
     /// Calls that are served at once, Stripe's events apart; beyond it OVERLOADED at once. Each of the store's
     /// queues holds as many, so that a call that is let in is rarely refused there.
     pub concurrent_calls: usize,
@@ -96,6 +102,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             preface: PREFACE_TIME,
+            stuck: STUCK_TIME,
             concurrent_calls: 1024,
             concurrent_stripe_events: 128,
             batched_commands: 512,

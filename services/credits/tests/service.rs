@@ -45,6 +45,8 @@ mod revocations;
 mod scopes;
 #[path = "service/served.rs"]
 mod served;
+#[path = "service/siblings.rs"]
+mod siblings;
 #[path = "service/stripe_events.rs"]
 mod stripe_events;
 #[path = "service/watch.rs"]

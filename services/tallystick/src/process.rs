@@ -1,6 +1,7 @@
 //! A process that serves: what it runs, when it is ready, and how it ends.
 
 pub(crate) mod embedded;
+mod files;
 mod http;
 mod metrics;
 mod ops;

@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::output;
 use crate::process::metrics::{self, Counted};
 use crate::process::vitals::Vitals;
-use crate::process::{ReadyLine, Stop, http, ops};
+use crate::process::{ReadyLine, Stop, files, http, ops};
 use crate::settings::listen::Bound;
 use crate::telemetry::export;
 
@@ -111,6 +111,7 @@ struct Service {
 /// # Errors
 /// [`Error::Role`] when a role cannot start or ends by itself, [`Error::Io`].
 pub(crate) async fn run(plan: Plan, stop: &Stop) -> Result<(), Error> {
+    files::allow_many();
     let grace = plan.grace;
     let (service, line) = Service::start(plan)?;
     let mut service = service;
