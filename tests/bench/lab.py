@@ -167,9 +167,18 @@ class Lab:
         """Starts the cluster; it ends with the laboratory."""
         return self.exits.enter_context(Cluster(self))
 
-    def service(self, database, roles="credits"):
+    def service(self, database, roles="credits", flags=()):
         """A service on a database, for a `with` block."""
-        return Service(self, database, roles)
+        return Service(self, database, roles, flags)
+
+    def keys(self):
+        """The file of keys of every service here, and that with the one key; made when first asked for."""
+        keys, key = self.dir / "keys.toml", self.dir / "bench.key"
+        if not key.exists():
+            key.write_text(self.run(["key", "new", "--id", "bench", "--scopes", "read,grant,spend",
+                                     "--keys-file", str(keys)]))
+            key.chmod(0o600)
+        return keys, key
 
     def run(self, arguments, environment=None, **more):
         """Runs the product's binary to its end."""
@@ -349,18 +358,14 @@ class CpuGroup:
 class Service:
     """`tallystick serve` with an API key, as in production."""
 
-    def __init__(self, lab, url, roles):
-        self.lab, self.url, self.roles = lab, url, roles
+    def __init__(self, lab, url, roles, flags):
+        self.lab, self.url, self.roles, self.flags = lab, url, roles, flags
 
     def __enter__(self):
         lab, any_port = self.lab, "127.0.0.1:0"
-        keys, self.key = lab.dir / "keys.toml", lab.dir / "bench.key"
-        keys.unlink(missing_ok=True)
-        self.key.write_text(lab.run(["key", "new", "--id", "bench", "--scopes", "read,grant,spend",
-                                     "--keys-file", str(keys)]))
-        self.key.chmod(0o600)
+        keys, self.key = lab.keys()
         command = [lab.binary, "serve", "--roles", self.roles, "--grpc-addr", any_port, "--ops-addr", any_port,
-                   "--catalogue", lab.catalogue, "--api-keys-file", keys]
+                   "--catalogue", lab.catalogue, "--api-keys-file", keys, *self.flags]
         environment = os.environ | {"TALLYSTICK_DATABASE_URL": self.url}
         if "edge" in self.roles:
             command += ["--edge-addr", any_port]

@@ -9,6 +9,8 @@ import math
 import os
 import platform
 import sys
+import threading
+import time
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -72,6 +74,32 @@ def resident_kib(pid):
     """Resident memory of a process, in KiB."""
     with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+class Memory:
+    """Resident memory of a process over time, sampled ten times a second, for a `with` block."""
+
+    def __init__(self, pid):
+        self.pid, self.samples, self.over = pid, [], threading.Event()
+        self.thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+
+    def _sample(self):
+        while not self.over.wait(0.1):
+            try:
+                self.samples.append((time.monotonic(), resident_kib(self.pid)))
+            except (FileNotFoundError, ProcessLookupError, StopIteration):
+                return
+
+    def peak_kib(self, since, until):
+        """The most between two moments."""
+        return max((kib for at, kib in self.samples if since <= at <= until), default=None)
 
 
 def quantile(values, share):

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::process::Stop;
 use crate::process::embedded::{Embedded, EmbeddedOptions};
-use crate::process::service::{self, CreditsRole, EdgeRole, Plan, Told};
+use crate::process::service::{self, CreditsRole, EdgeRole, Plan, StreamLimits, Told};
 use crate::settings::data_dir::{UserDirs, runs_as_root};
 use crate::settings::listen::{Bound, ListenArgs};
 use crate::settings::webhook_secrets::DEV_SECRET;
@@ -119,6 +119,7 @@ async fn serve(args: &DevArgs, bound: [Bound; 3], database_url: String, stop: &S
         database_url: database_url.clone(),
         lanes: LANES,
         read_connections: READ_CONNECTIONS,
+        streams: StreamLimits::default(),
         sandbox: true,
         authentication: Authentication::None { principal: Arc::new(Principal::anonymous()) },
         units: UnitPolicy::Any,

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::error::Error;
 use crate::process::Stop;
-use crate::process::service::{self, Plan};
+use crate::process::service::{self, Plan, StreamLimits};
 use crate::settings::address;
 use crate::settings::listen::ListenArgs;
 use crate::settings::webhook_secrets::SecretArgs;
@@ -36,6 +36,8 @@ const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const MAX_LANES: i64 = 64;
 /// Most connections for reads.
 const MAX_READ_CONNECTIONS: i64 = 512;
+/// Most streams: a gigabyte of memory while they are idle.
+const MAX_STREAMS: i64 = 100_000;
 
 /// A part of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -119,6 +121,24 @@ struct CreditsArgs {
         value_name = "N"
     )]
     read_connections: u32,
+    /// Watches that may be open at once; more are refused as OVERLOADED.
+    #[arg(
+        long,
+        env = "TALLYSTICK_MAX_STREAMS",
+        default_value_t = StreamLimits::default().process,
+        value_parser = clap::value_parser!(u32).range(1..=MAX_STREAMS),
+        value_name = "N"
+    )]
+    max_streams: u32,
+    /// Watches that one API key may have open at once; more are refused as TOO_MANY_STREAMS.
+    #[arg(
+        long,
+        env = "TALLYSTICK_MAX_STREAMS_PER_KEY",
+        default_value_t = StreamLimits::default().per_key,
+        value_parser = clap::value_parser!(u32).range(1..=MAX_STREAMS),
+        value_name = "N"
+    )]
+    max_streams_per_key: u32,
 }
 
 /// What the edge role needs.

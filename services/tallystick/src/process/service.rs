@@ -62,11 +62,27 @@ pub(crate) struct Told {
     pub(crate) webhook_secret: &'static str,
 }
 
+/// How many watches may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamLimits {
+    /// In the process.
+    pub(crate) process: u32,
+    /// By one API key.
+    pub(crate) per_key: u32,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { process: 10_000, per_key: 5_000 }
+    }
+}
+
 /// The credits role.
 pub(crate) struct CreditsRole {
     pub(crate) database_url: String,
     pub(crate) lanes: u32,
     pub(crate) read_connections: u32,
+    pub(crate) streams: StreamLimits,
     pub(crate) sandbox: bool,
     pub(crate) authentication: Authentication,
     pub(crate) units: UnitPolicy,
@@ -141,7 +157,8 @@ impl Service {
             line.grpc = Some(bound.addr);
             let store = open(&role)?;
             let relay_stop = CancellationToken::new();
-            let relay = Relay::spawn(store.clone(), RelayOptions::default(), relay_stop.clone());
+            let options = RelayOptions { max_streams: size(role.streams.process), ..RelayOptions::default() };
+            let relay = Relay::spawn(store.clone(), options, relay_stop.clone());
             vitals.ledger = Some((store.clone(), relay.clone()));
             let served = (store.clone(), relay.clone(), credits_measures.clone());
             roles.push(credits_role(bound, role, served, plan.grace));
@@ -266,6 +283,10 @@ fn open(role: &CreditsRole) -> Result<Store, Error> {
     Store::open(options).map_err(|source| Error::Database { setting: "--database-url", source })
 }
 
+fn size(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
 fn credits_role(
     bound: Bound,
     role: CreditsRole,
@@ -274,7 +295,12 @@ fn credits_role(
 ) -> Running {
     const SHARE: u32 = 50;
     // A little less than its share, so that the server itself ends what is late and says so.
-    let limits = Limits { drain: grace * (SHARE - 5) / 100, ..Limits::default() };
+    let limits = Limits {
+        drain: grace * (SHARE - 5) / 100,
+        streams: size(role.streams.process),
+        streams_per_principal: size(role.streams.per_key),
+        ..Limits::default()
+    };
     let config = ServerConfig {
         authentication: role.authentication,
         units: role.units,

@@ -25,7 +25,7 @@ use calls::{Calls, MAX_CALLS, WatchedSpend};
 use checker::Faults;
 use reader::Seen;
 use readers::{Readers, Spread};
-use times::{Times, TimesReport};
+use times::TimesReport;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +38,7 @@ Examples:
 Of every entry that arrives: the time since the database's stamp of its recording (its commit
 lies in between; the clock of this machine has to be the database's, or as good), since the
 answer to the call that made it (0 when the message was sooner: before_ack counts those), and
-since that call was sent. Exits with 1 when a version was lost, came twice or out of order.";
+since that call was sent; and from there to the last of all who watch. Exits with 1 when a version was lost, came twice or out of order.";
 
 /// Most streams.
 const MAX_STREAMS: u64 = 100_000;
@@ -130,7 +130,6 @@ pub(crate) struct WatchArgs {
 struct WatchReport {
     streams: u64,
     watches: u64,
-    delivered: u64,
     delivered_per_second: f64,
     #[serde(flatten)]
     times: TimesReport,
@@ -171,7 +170,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Error> {
     calls.begin(load.warm_up);
     let measured = drive(&works, &load, Meter::try_new(load.total())?, &stop).await?;
     let (seen, times) = readers.end().await?;
-    args.tell(&load, works.len(), measured, &seen, &times)
+    args.tell(&load, works.len(), measured, &seen, times.report(calls.last_arrivals())?)
 }
 
 impl WatchArgs {
@@ -235,15 +234,14 @@ impl WatchArgs {
         connections: usize,
         measured: Measured,
         seen: &Seen,
-        times: &Times,
+        times: TimesReport,
     ) -> Result<(), Error> {
         let Faults { lost, duplicates, out_of_order } = seen.faults;
         let more = WatchReport {
             streams: self.streams,
             watches: self.watches,
-            delivered: times.delivered,
             delivered_per_second: per_second(times.delivered, measured.length),
-            times: times.report(),
+            times,
             lost,
             duplicates,
             out_of_order,
@@ -266,11 +264,12 @@ impl WatchReport {
         [
             format!(
                 "\n{:<12} {:>12}   {:.1} a second to {} watches over {} streams",
-                "delivered", self.delivered, self.delivered_per_second, self.watches, self.streams
+                "delivered", self.times.delivered, self.delivered_per_second, self.watches, self.streams
             ),
             row_of("  recorded", self.times.recorded_to_subscriber_us.as_ref()),
             row_of("  answered", self.times.ack_to_subscriber_us.as_ref()),
             row_of("  sent", self.times.call_to_subscriber_us.as_ref()),
+            row_of("  to the last", self.times.call_to_last_subscriber_us.as_ref()),
             format!("{:<12} {:>12}   arrived before their answers", "", self.times.before_ack),
             format!(
                 "{:<12} {:>12}   {} twice, {} out of order, {} reconnects",

@@ -12,7 +12,7 @@ use super::{Role, ServeArgs};
 use crate::client::endpoint;
 use crate::clock;
 use crate::error::Error;
-use crate::process::service::{CreditsRole, EdgeRole};
+use crate::process::service::{CreditsRole, EdgeRole, StreamLimits};
 use crate::settings::{catalogue_file, secret_file, text_file};
 
 const KEYS_FILE: &str = "--api-keys-file";
@@ -34,6 +34,7 @@ struct CreditsSettings {
     livemode: bool,
     lanes: u32,
     read_connections: u32,
+    streams: StreamLimits,
     secrets: Option<Secrets>,
 }
 
@@ -132,6 +133,7 @@ impl CreditsSettings {
             database_url: self.database_url,
             lanes: self.lanes,
             read_connections: self.read_connections,
+            streams: self.streams,
             sandbox: false,
             authentication: self.authentication,
             units: UnitPolicy::Declared(units),
@@ -209,6 +211,7 @@ fn credits(
         livemode: own.livemode,
         lanes: own.lanes,
         read_connections: own.read_connections,
+        streams: StreamLimits { process: own.max_streams, per_key: own.max_streams_per_key },
         secrets,
     })
 }

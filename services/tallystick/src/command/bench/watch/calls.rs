@@ -15,7 +15,7 @@ use super::super::latency::micros;
 use super::super::load::size;
 use crate::client::Client;
 
-/// Most calls of a run: each takes eight bytes for the time of its answer.
+/// Most calls of a run: each takes sixteen bytes for times.
 pub(super) const MAX_CALLS: u64 = 10_000_000;
 
 /// All calls of a run.
@@ -27,6 +27,8 @@ pub(super) struct Calls {
     measured_from_us: AtomicU64,
     /// By number: when the answer came, in microseconds since `origin`; 0 when it has not.
     answered_us: Vec<AtomicU64>,
+    /// By number: from sending it to its newest arrival, in microseconds; 0 when it did not arrive.
+    last_us: Vec<AtomicU64>,
     /// By account: the newest version that was acknowledged.
     newest: Vec<AtomicI64>,
 }
@@ -48,6 +50,7 @@ impl Calls {
             origin: Instant::now(),
             measured_from_us: AtomicU64::new(u64::MAX),
             answered_us: (0..calls.min(MAX_CALLS)).map(|_| AtomicU64::new(0)).collect(),
+            last_us: (0..calls.min(MAX_CALLS)).map(|_| AtomicU64::new(0)).collect(),
             newest: (0..accounts).map(|_| AtomicI64::new(0)).collect(),
         }
     }
@@ -63,8 +66,14 @@ impl Calls {
         self.newest.get(size(account)).map_or(0, |newest| newest.load(Ordering::Acquire))
     }
 
-    /// The call behind an entry; `None` when it is another's, or was made during the warm-up.
-    pub(super) fn lookup_measured(&self, reference: &str, now: Instant) -> Option<Known> {
+    /// Of every measured call that arrived: from sending it to its last arrival.
+    pub(super) fn last_arrivals(&self) -> impl Iterator<Item = Duration> {
+        let arrived = self.last_us.iter().map(|us| us.load(Ordering::Relaxed)).filter(|us| *us > 0);
+        arrived.map(Duration::from_micros)
+    }
+
+    /// The call behind an entry that arrived now; `None` when it is another's, or was made during the warm-up.
+    pub(super) fn take_measured(&self, reference: &str, now: Instant) -> Option<Known> {
         let (number, sent_us) = reference.strip_prefix(&self.run)?.strip_prefix('/')?.split_once('/')?;
         let (number, sent_us): (u64, u64) = (number.parse().ok()?, sent_us.parse().ok()?);
         if sent_us < self.measured_from_us.load(Ordering::Relaxed) {
@@ -72,10 +81,11 @@ impl Calls {
         }
         let answered_us = self.answered_us.get(size(number)).map_or(0, |us| us.load(Ordering::Acquire));
         let since = |us| now.saturating_duration_since(self.origin + Duration::from_micros(us));
-        Some(Known {
-            since_sent: since(sent_us),
-            since_answer: (answered_us > 0).then(|| since(answered_us)),
-        })
+        let since_sent = since(sent_us);
+        if let Some(last_us) = self.last_us.get(size(number)) {
+            last_us.fetch_max(micros(since_sent).max(1), Ordering::Relaxed);
+        }
+        Some(Known { since_sent, since_answer: (answered_us > 0).then(|| since(answered_us)) })
     }
 
     fn reference(&self, number: u64) -> String {
@@ -128,19 +138,21 @@ mod tests {
     fn an_entry_leads_to_its_call_and_a_strangers_does_not() {
         let calls = Calls::new("r", 10, 2);
         let warm_up = calls.reference(1);
-        assert_eq!(calls.lookup_measured(&warm_up, Instant::now()), None);
+        assert_eq!(calls.take_measured(&warm_up, Instant::now()), None);
         calls.begin(Duration::ZERO);
         std::thread::park_timeout(Duration::from_micros(1));
         let reference = calls.reference(3);
-        let known = calls.lookup_measured(&reference, Instant::now()).unwrap();
+        let known = calls.take_measured(&reference, Instant::now()).unwrap();
         assert_eq!(known.since_answer, None, "the message came first");
         calls.answered(3, 1, 7);
         calls.answered(4, 1, 6);
-        let known = calls.lookup_measured(&reference, Instant::now()).unwrap();
+        let known = calls.take_measured(&reference, Instant::now()).unwrap();
         assert!(known.since_answer.unwrap() <= known.since_sent);
+        let last = Duration::from_micros(micros(known.since_sent).max(1));
+        assert_eq!(calls.last_arrivals().collect::<Vec<_>>(), [last], "the later one of two");
         assert_eq!((calls.newest(0), calls.newest(1), calls.newest(2)), (0, 7, 0));
         for other in ["", "job_17", "r/3", "r/x/1", "other/3/99", "r/3/-1"] {
-            assert_eq!(calls.lookup_measured(other, Instant::now()), None, "{other}");
+            assert_eq!(calls.take_measured(other, Instant::now()), None, "{other}");
         }
     }
 }

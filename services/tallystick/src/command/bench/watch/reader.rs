@@ -187,7 +187,7 @@ impl Reader {
         // Of times that a panic left behind, each is whole.
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in entries {
-            if let Some(known) = self.shared.calls.lookup_measured(&entry.reference, now) {
+            if let Some(known) = self.shared.calls.take_measured(&entry.reference, now) {
                 times.take(&known, entry.recorded_at.as_ref(), now_us);
             }
         }

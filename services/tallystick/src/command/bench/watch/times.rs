@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Times of a part of the readers.
 #[derive(Debug)]
 pub(super) struct Times {
-    pub(super) delivered: u64,
+    delivered: u64,
     before_ack: u64,
     recorded: Latency,
     ack: Latency,
@@ -22,9 +22,11 @@ pub(super) struct Times {
 /// What is told of them.
 #[derive(Debug, Serialize)]
 pub(super) struct TimesReport {
+    pub(super) delivered: u64,
     pub(super) recorded_to_subscriber_us: Option<Summary>,
     pub(super) ack_to_subscriber_us: Option<Summary>,
     pub(super) call_to_subscriber_us: Option<Summary>,
+    pub(super) call_to_last_subscriber_us: Option<Summary>,
     pub(super) before_ack: u64,
 }
 
@@ -65,13 +67,20 @@ impl Times {
     }
 
     /// What is told of them.
-    pub(super) fn report(&self) -> TimesReport {
-        TimesReport {
+    ///
+    /// # Errors
+    /// As [`Latency::try_new`].
+    pub(super) fn report(&self, last: impl Iterator<Item = Duration>) -> Result<TimesReport, Error> {
+        let mut to_last = Latency::try_new()?;
+        last.for_each(|time| to_last.record(time));
+        Ok(TimesReport {
+            delivered: self.delivered,
             recorded_to_subscriber_us: self.recorded.summary(),
             ack_to_subscriber_us: self.ack.summary(),
             call_to_subscriber_us: self.call.summary(),
+            call_to_last_subscriber_us: to_last.summary(),
             before_ack: self.before_ack,
-        }
+        })
     }
 }
 
@@ -88,10 +97,11 @@ mod tests {
         times.take(&Known { since_sent: ms(5), since_answer: Some(ms(2)) }, Some(&recorded_at), 10_001_005);
         let mut merged = Times::try_new().unwrap();
         merged.merge(&times);
-        let report = merged.report();
-        assert_eq!((merged.delivered, report.before_ack), (2, 1));
+        let report = merged.report([ms(7)].into_iter()).unwrap();
+        assert_eq!((report.delivered, report.before_ack), (2, 1));
         assert_eq!(report.ack_to_subscriber_us.unwrap().p50, 0);
         assert_eq!(report.ack_to_subscriber_us.unwrap().max / 10, 200);
+        assert_eq!(report.call_to_last_subscriber_us.unwrap().max / 10, 700);
         assert_eq!(report.recorded_to_subscriber_us.unwrap().max, 1000);
         assert_eq!(report.recorded_to_subscriber_us.unwrap().p50, 0);
     }
