@@ -33,6 +33,15 @@ pub(crate) struct Follower {
     pub(crate) measures: Measures,
 }
 
+/// What a poll is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// A commit, a hint, a first watch: there is something to read, or to be sure of.
+    News,
+    /// The time is up.
+    Time,
+}
+
 /// Why the tail is opened anew.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -93,6 +102,7 @@ impl Follower {
         });
         let mut committed = self.store.committed();
         let mut last = Instant::now();
+        let mut woken = Woken::News;
         loop {
             committed.borrow_and_update();
             self.hints.borrow_and_update();
@@ -102,13 +112,31 @@ impl Follower {
                 return Ended::Stalled(silence);
             }
             last = began;
-            tail = match self.poll(tail, began).await {
+            let polled = match woken {
+                Woken::News => self.poll(tail, began).await,
+                Woken::Time => self.look(tail, began).await,
+            };
+            tail = match polled {
                 Ok(tail) => tail,
                 Err(ended) => return ended,
             };
             pause.reset();
-            self.wait(began, &mut committed).await;
+            woken = self.wait(began, &mut committed).await;
         }
+    }
+
+    /// A poll that nobody asked for: most often there is nothing, which costs little to see.
+    async fn look(&self, tail: Tail, began: Instant) -> Result<Tail, Ended> {
+        let Ok(looked) = timeout(POLL_TIMEOUT, tail.is_level()).await else {
+            return Err(Ended::Timeout(POLL_TIMEOUT));
+        };
+        let (tail, is_level) = looked?;
+        if !is_level {
+            return self.poll(tail, began).await;
+        }
+        self.measures.polled(0, began.elapsed());
+        self.progress.send_modify(|progress| progress.polled_at = Some(began));
+        Ok(tail)
     }
 
     /// One poll: rows into the queues, then the progress that vouches for them.
@@ -144,7 +172,7 @@ impl Follower {
 
     /// Until the next poll is worth it: a commit here, a hint from elsewhere, a first watch, or the time is up. While
     /// nobody watches, commits and hints are no reason.
-    async fn wait(&mut self, began: Instant, committed: &mut watch::Receiver<u64>) {
+    async fn wait(&mut self, began: Instant, committed: &mut watch::Receiver<u64>) -> Woken {
         sleep_until(began + MIN_POLL_GAP).await;
         let is_watched = self.hub.watches() > 0;
         let longest = match (is_watched, self.hints.borrow().are_heard) {
@@ -154,10 +182,10 @@ impl Follower {
             (true, false) => POLL_ONLY,
         };
         tokio::select! {
-            Ok(()) = committed.changed(), if is_watched => {}
-            Ok(()) = self.hints.changed(), if is_watched => {}
-            () = self.hub.first_watch() => {}
-            () = sleep_until(began + longest) => {}
+            Ok(()) = committed.changed(), if is_watched => Woken::News,
+            Ok(()) = self.hints.changed(), if is_watched => Woken::News,
+            () = self.hub.first_watch() => Woken::News,
+            () = sleep_until(began + longest) => Woken::Time,
         }
     }
 }

@@ -144,6 +144,16 @@ impl Tail {
         Ok((self, rows))
     }
 
+    /// Whether nothing was committed since the poll before: a tenth of a poll's work. Equal snapshots see the same
+    /// transactions, so a poll would have no rows.
+    ///
+    /// # Errors
+    /// As [`Tail::poll`].
+    pub async fn is_level(mut self) -> Result<(Self, bool), TailError> {
+        let is_level = current_snapshot(&mut self.connection).await? == self.previous;
+        Ok((self, is_level))
+    }
+
     /// A poll whose rows nobody would take: goes on from now without reading them, and says so. `nobody_watches` is asked
     /// after the new snapshot was taken; when somebody came meanwhile, all stays as it was (`false`), and the next poll
     /// has every row.
@@ -157,16 +167,20 @@ impl Tail {
         mut self,
         nobody_watches: impl FnOnce() -> bool + Send,
     ) -> Result<(Self, bool), TailError> {
-        let snapshot = sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "snapshot!""#)
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(StoreError::during("poll the outbox"))?;
+        let snapshot = current_snapshot(&mut self.connection).await?;
         let skips = nobody_watches();
         if skips {
             self.previous = snapshot;
         }
         Ok((self, skips))
     }
+}
+
+async fn current_snapshot(connection: &mut PgConnection) -> Result<String, StoreError> {
+    sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "snapshot!""#)
+        .fetch_one(connection)
+        .await
+        .map_err(StoreError::during("poll the outbox"))
 }
 
 /// The one statement of the tail: all its parts, and the snapshot that it returns, are of one snapshot, so

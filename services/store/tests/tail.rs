@@ -219,6 +219,34 @@ async fn rows_of_a_dump_are_found_dropped_and_raise_the_epoch_once() {
 }
 
 #[tokio::test]
+async fn a_tail_is_level_until_somebody_commits() {
+    // A server of its own: what others commit is news, too.
+    let cluster = harness::cluster();
+    let database = harness::database_on(&cluster).await;
+    let mut writer = connection(&database).await;
+    let tail = level(Tail::connect(&options(&database)).await.unwrap()).await;
+    write(&mut writer, "a", 1, 1).await;
+    let (tail, is_level) = tail.is_level().await.unwrap();
+    assert!(!is_level);
+    let (tail, rows) = poll_all(tail).await;
+    assert_eq!(rows, [("a".to_owned(), 1)], "the look has not moved it on");
+    level(tail).await;
+}
+
+/// Polls until nothing is new; the server itself commits now and then.
+async fn level(mut tail: Tail) -> Tail {
+    let give_up_at = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        assert!(tokio::time::Instant::now() < give_up_at, "never level");
+        let (looked, is_level) = tail.is_level().await.unwrap();
+        if is_level {
+            return looked;
+        }
+        tail = poll_all(looked).await.0;
+    }
+}
+
+#[tokio::test]
 async fn a_standby_is_refused() {
     let cluster = harness::cluster();
     let database = harness::database_on(&cluster).await;
