@@ -24,6 +24,7 @@ pub struct Builder {
     mode: WatchMode,
     require_history: bool,
     bookmark_interval: Option<Duration>,
+    fail_fast: bool,
 }
 
 /// The key as given; not shown.
@@ -84,6 +85,14 @@ impl Builder {
         self
     }
 
+    /// Until the first message has come, any failure ends the watch: for commands, whose user may have named a place
+    /// where nobody listens.
+    #[must_use]
+    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.fail_fast = fail_fast;
+        self
+    }
+
     /// The watcher; it connects at its first `next`.
     ///
     /// # Errors
@@ -110,7 +119,7 @@ impl Builder {
         if interval.is_some_and(|interval| prost_types::Duration::try_from(interval).is_err()) {
             return Err(config("the bookmark interval is too long".to_owned()));
         }
-        Ok(Watcher::new(endpoints, authorization, places, interval))
+        Ok(Watcher::new(endpoints, authorization, places, interval, self.fail_fast))
     }
 }
 

@@ -6,6 +6,14 @@ pub enum WatchError {
     /// The builder was given something unusable.
     #[error("cannot watch: {0}")]
     Config(String),
+    /// Nobody listens there; only with [`crate::Builder::fail_fast`], otherwise the watcher tries again.
+    #[error("cannot reach {endpoint}")]
+    Unreachable {
+        /// The endpoint as given.
+        endpoint: String,
+        /// Why not.
+        source: tonic::transport::Error,
+    },
     /// The service refuses in a way that no retry changes.
     #[error("refused: {:?}: {}", .0.code(), .0.message())]
     Refused(Box<tonic::Status>),

@@ -36,6 +36,9 @@ pub struct Watcher {
     state: State,
     /// The second half of a message that makes two updates.
     pending: Option<Update>,
+    /// Give up when the first message does not come.
+    fail_fast: bool,
+    begun: bool,
     lost: bool,
     said_in_sync: bool,
     /// Unset: said, or nothing asked yet.
@@ -44,15 +47,21 @@ pub struct Watcher {
 
 enum State {
     Resting(Instant),
-    Opening(BoxFuture<'static, Result<Messages, Status>>),
+    Opening(BoxFuture<'static, Result<Messages, Unopened>>),
     Open(Messages),
     New,
     Ended,
 }
 
+/// Why there is no stream.
+enum Unopened {
+    Unreachable(String, tonic::transport::Error),
+    Refused(Status),
+}
+
 enum Happened {
     Rested,
-    Opened(Result<Messages, Status>),
+    Opened(Result<Messages, Unopened>),
     Message(Result<Option<WatchCreditsResponse>, Status>),
     Stale,
 }
@@ -85,6 +94,7 @@ impl Watcher {
         authorization: Option<MetadataValue<Ascii>>,
         places: Places,
         interval: Option<Duration>,
+        fail_fast: bool,
     ) -> Self {
         Self {
             endpoints,
@@ -96,6 +106,8 @@ impl Watcher {
             backoff: Backoff::new(),
             state: State::New,
             pending: None,
+            fail_fast,
+            begun: false,
             lost: false,
             said_in_sync: false,
             stale_at: None,
@@ -155,6 +167,7 @@ impl Watcher {
                 std::mem::take(&mut self.lost).then_some(Ok(Update::Reconnected))
             }
             Happened::Message(Ok(Some(message))) => {
+                self.begun = true;
                 let told = self.message(message);
                 if !matches!(told, Some(Err(_))) && matches!(self.state, State::Open(_)) {
                     self.backoff.reset();
@@ -162,7 +175,12 @@ impl Watcher {
                 told
             }
             Happened::Message(Ok(None)) => Some(Ok(self.lose("the service ended the stream", None))),
-            Happened::Opened(Err(status)) | Happened::Message(Err(status)) => Some(self.failed(status)),
+            Happened::Opened(Err(Unopened::Unreachable(endpoint, error))) => {
+                Some(self.unreachable(endpoint, error))
+            }
+            Happened::Opened(Err(Unopened::Refused(status))) | Happened::Message(Err(status)) => {
+                Some(self.failed(status))
+            }
             Happened::Stale => {
                 self.stale_at = None;
                 Some(Ok(Update::Stale))
@@ -186,9 +204,10 @@ impl Watcher {
         let endpoint = self.endpoints[self.turn % self.endpoints.len()].clone();
         self.state = State::Opening(Box::pin(async move {
             let connected = endpoint.connect().await;
-            let channel = connected.map_err(|error| Status::unavailable(innermost(&error)))?;
-            let answer = CreditServiceClient::new(channel).watch_credits(request).await?;
-            Ok(Box::new(answer.into_inner()))
+            let channel =
+                connected.map_err(|error| Unopened::Unreachable(endpoint.uri().to_string(), error))?;
+            let answer = CreditServiceClient::new(channel).watch_credits(request).await;
+            Ok(Box::new(answer.map_err(Unopened::Refused)?.into_inner()))
         }));
     }
 
@@ -236,6 +255,17 @@ impl Watcher {
         }
     }
 
+    fn unreachable(
+        &mut self,
+        endpoint: String,
+        source: tonic::transport::Error,
+    ) -> Result<Update, WatchError> {
+        if self.fail_fast && !self.begun {
+            return Err(WatchError::Unreachable { endpoint, source });
+        }
+        self.failed(Status::unavailable(innermost(&source)))
+    }
+
     fn failed(&mut self, status: Status) -> Result<Update, WatchError> {
         // Of an installation that was set up anew; the targets say themselves where they are.
         let is_of_the_token =
@@ -244,7 +274,7 @@ impl Watcher {
             self.token = Bytes::new();
             return Ok(self.lose("the service does not know the resume token", Some(Duration::ZERO)));
         }
-        if is_permanent(status.code()) {
+        if is_permanent(status.code()) || (self.fail_fast && !self.begun) {
             return Err(WatchError::Refused(Box::new(status)));
         }
         let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);

@@ -149,6 +149,30 @@ async fn the_second_endpoint_is_tried_after_the_first_failed() {
 }
 
 #[tokio::test]
+async fn a_watch_that_fails_fast_tries_again_only_after_its_first_message() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let builder = |endpoint: String| Watcher::builder().endpoint(endpoint).account("a").fail_fast(true);
+    let mut watcher = builder(format!("http://{dead}")).build().unwrap();
+    let error = next(&mut watcher).await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, WatchError::Unreachable { endpoint, .. } if *endpoint == format!("http://{dead}/"))
+    );
+    assert!(next(&mut watcher).await.is_none());
+
+    let busy = || Script::Refuse(Status::unavailable("busy"));
+    let mut watcher = builder(Fake::new(vec![busy()]).serve().await).build().unwrap();
+    let error = next(&mut watcher).await.unwrap().unwrap_err();
+    assert!(matches!(&error, WatchError::Refused(status) if status.message() == "busy"), "{error}");
+
+    let fake = Fake::new(vec![Script::End(vec![snapshot(3)]), busy()]);
+    let mut watcher = builder(fake.serve().await).build().unwrap();
+    assert!(matches!(update(&mut watcher).await, Update::Snapshot { .. }));
+    assert!(matches!(update(&mut watcher).await, Update::Disconnected { .. }));
+    assert!(matches!(update(&mut watcher).await, Update::Disconnected { .. }));
+    assert_eq!(update(&mut watcher).await, Update::Reconnected);
+}
+
+#[tokio::test]
 async fn a_removed_target_is_told_and_the_last_one_ends_the_watch() {
     let change = TargetChange {
         account_id: "a".to_owned(),
