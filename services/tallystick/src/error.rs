@@ -60,6 +60,9 @@ pub(crate) enum Error {
     /// A call was refused or could not be made.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A watch ended by something else than a refusal: the service broke its contract.
+    #[error(transparent)]
+    Watch(Box<client::WatchError>),
     /// Not every simulated event was accepted.
     #[error("{failed} of {total} deliveries were not accepted")]
     NotDelivered {
@@ -123,6 +126,9 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Call(error) => error.hint(),
+            Self::Watch(_) => Some(
+                "do not build on what was shown: `tallystick history` reads the journal itself".to_owned(),
+            ),
             Self::NotDelivered { hint, .. } | Self::Bench { hint, .. } => hint.map(str::to_owned),
             Self::NotApplied { .. } => Some(
                 "the same file can be sent again: what was done is not done twice (same keys)".to_owned(),

@@ -25,7 +25,19 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("edge", &["trace", "proto", "signature"]),
     (
         "tallystick",
-        &["proto", "domain", "signature", "postgres", "trace", "store", "relay", "stripe", "credits", "edge"],
+        &[
+            "proto",
+            "client",
+            "domain",
+            "signature",
+            "postgres",
+            "trace",
+            "store",
+            "relay",
+            "stripe",
+            "credits",
+            "edge",
+        ],
     ),
     ("harness", &["postgres"]),
     // Not the crates that serve: what it wants of them it asks the program for. The client is a reader as it is.

@@ -116,7 +116,11 @@ impl Client {
 }
 
 impl ClientArgs {
-    fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, Error> {
+    /// The API key, where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::File`] for an unusable one.
+    pub(crate) fn api_key(&self) -> Result<Option<String>, Error> {
         let key = match (&self.api_key_file, &self.api_key) {
             (Some(path), _) => Some(secret_file::read_one("--api-key-file", path)?),
             (None, Some(key)) => Some(key.trim().to_owned()),
@@ -124,14 +128,23 @@ impl ClientArgs {
         };
         // An empty variable is a variable that is not set.
         let Some(key) = key.filter(|key| !key.is_empty()) else { return Ok(None) };
-        let header = MetadataValue::try_from(format!("Bearer {key}"));
-        let mut header = header.map_err(|_| Error::Config {
-            setting: "--api-key",
-            problem: "has characters that no key has".to_owned(),
-        })?;
-        header.set_sensitive(true);
-        Ok(Some(header))
+        bearer(&key)?;
+        Ok(Some(key))
     }
+
+    fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, Error> {
+        self.api_key()?.map(|key| bearer(&key)).transpose()
+    }
+}
+
+fn bearer(key: &str) -> Result<MetadataValue<Ascii>, Error> {
+    let header = MetadataValue::try_from(format!("Bearer {key}"));
+    let mut header = header.map_err(|_| Error::Config {
+        setting: "--api-key",
+        problem: "has characters that no key has".to_owned(),
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// Where a credits role listens for gRPC, from host:port.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::v1::ErrorReason;
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic_types::{ErrorDetails, StatusExt};
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,17 @@ impl CallError {
     pub(crate) fn refused(addr: &str) -> impl FnOnce(Status) -> Self {
         let addr = addr.to_owned();
         move |status| Self::Refused { addr, status: Box::new(status) }
+    }
+
+    /// A refusal that came inside an answer.
+    pub(crate) fn inside(addr: &str, error: proto::v1::Error) -> Self {
+        let delay = error.retry_after.and_then(|delay| delay.try_into().ok());
+        let mut details = ErrorDetails::with_error_info(error.reason, proto::ERROR_DOMAIN, error.metadata);
+        if delay.is_some() {
+            details.set_retry_info(delay);
+        }
+        let status = Status::with_error_details(Code::from_i32(error.code), error.message, details);
+        Self::Refused { addr: addr.to_owned(), status: Box::new(status) }
     }
 
     /// The gRPC code; a service that is not there is unavailable.
@@ -190,4 +201,21 @@ fn headline(status: &Status) -> String {
     let reason = status.get_details_error_info().map(|info| info.reason).filter(|reason| !reason.is_empty());
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
     if status.message().is_empty() { name } else { format!("{name}: {}", status.message()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_inside_an_answer_says_the_same_as_one_of_the_call() {
+        let inside = proto::v1::Error {
+            code: Code::OutOfRange.into(),
+            reason: "HISTORY_NOT_AVAILABLE".to_owned(),
+            message: "too far back".to_owned(),
+            metadata: [("version".to_owned(), "3".to_owned())].into(),
+            retry_after: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+        };
+        assert_eq!(CallError::inside("127.0.0.1:7070", inside.clone()).to_message(), inside);
+    }
 }
