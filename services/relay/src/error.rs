@@ -58,6 +58,26 @@ pub enum SubscribeError {
     Stopping,
 }
 
+/// Why a target was not added to a subscription, which goes on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    /// A version below 0.
+    #[error("after_version: is {actual}; must not be negative")]
+    NegativeVersion {
+        /// Version asked for.
+        actual: i64,
+    },
+    /// It is one of the targets already.
+    #[error("the stream watches the balance already")]
+    Watched,
+    /// The subscription has as many targets as it may.
+    #[error("the stream watches {MAX_TARGETS} balances already")]
+    TooManyTargets,
+    /// This process watches as many balances as it may.
+    #[error("this process watches {MAX_WATCHES} balances already")]
+    TooManyWatches,
+}
+
 /// Why a subscription ended. The reader resumes with the last version and hash of each balance.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SubscriptionError {

@@ -144,8 +144,7 @@ impl Follower {
         if self.hub.watches() == 0 {
             return self.pass_over(tail, began).await;
         }
-        let mut name = String::new();
-        let polled = tail.poll(|account, unit| self.hub.is_watched(&mut name, account, unit));
+        let polled = tail.poll(|account, unit| self.hub.is_watched(account, unit));
         let Ok(polled) = timeout(POLL_TIMEOUT, polled).await else {
             return Err(Ended::Timeout(POLL_TIMEOUT));
         };

@@ -5,7 +5,7 @@
 //! 1 versions of a balance come in order, without a gap; 2 none twice; 3 nothing is skipped silently: a jump is
 //! a Snapshot with its reason; 4 whole operations only; 5 resumable from a version or a token; 6 a bookmark passes through
 //! the queue of the events, and bookmarks stop while the source is stale; 7 `in_sync` means at least as new as
-//! the request; 8 a history that is not the reader's shows as a Snapshot, never as a silent mismatch.
+//! when it was asked for; 8 a history that is not the reader's shows as a Snapshot, never as a silent mismatch.
 //!
 //! Stateless: there is no cursor to keep. Order, gaps and duplicates are decided by the dense version and the
 //! entry hash of each balance; the journal, which is permanent, has everything that was missed. Start with
@@ -30,7 +30,7 @@ mod token;
 mod wait;
 mod wake;
 
-pub use error::{SubscribeError, SubscriptionError, WaitError};
+pub use error::{AddError, SubscribeError, SubscriptionError, WaitError};
 pub use event::Event;
 pub use limits::*;
 pub use measure::Measures;

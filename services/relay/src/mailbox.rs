@@ -18,8 +18,8 @@ use crate::limits::{MAX_QUEUED_BYTES, MAX_QUEUED_BYTES_OF_ALL, MAX_QUEUED_EVENTS
 /// What waits in the queue.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// Changes of the target with this index.
-    Changes(usize, Batch),
+    /// Changes of this target.
+    Changes(u32, Batch),
     /// A bookmark: everything that was committed before this moment was put into the queue before it.
     Mark(Instant),
 }
@@ -30,7 +30,7 @@ pub(crate) struct Missed {
     /// Every target must be compared with the journal: the source was connected anew.
     pub(crate) all: bool,
     /// Targets whose events were dropped.
-    pub(crate) targets: BTreeSet<usize>,
+    pub(crate) targets: BTreeSet<u32>,
 }
 
 impl Missed {
@@ -38,7 +38,7 @@ impl Missed {
         !self.all && self.targets.is_empty()
     }
 
-    fn covers(&self, target: usize) -> bool {
+    fn covers(&self, target: u32) -> bool {
         self.all || self.targets.contains(&target)
     }
 }
@@ -75,7 +75,7 @@ impl Mailbox {
     }
 
     /// Follower: queues a batch, or drops the queue when it would exceed a limit.
-    pub(crate) fn push(&self, target: usize, batch: &Batch, now: Instant) {
+    pub(crate) fn push(&self, target: u32, batch: &Batch, now: Instant) {
         let mut state = self.lock();
         if self.gave_up(&mut state, now) || state.missed.covers(target) {
             return;
@@ -182,6 +182,22 @@ impl Mailbox {
         state.missed = Missed::default();
     }
 
+    /// Reader: the target is not watched any more, so nothing new of it comes; what waits of it goes.
+    pub(crate) fn withdraw(&self, target: u32) {
+        let mut state = self.lock();
+        let State { items, events, bytes, missed, .. } = &mut *state;
+        missed.targets.remove(&target);
+        items.retain(|item| match item {
+            Item::Changes(of, batch) if *of == target => {
+                *events = events.saturating_sub(batch.events.len());
+                *bytes = bytes.saturating_sub(batch.bytes);
+                self.bytes_of_all.fetch_sub(batch.bytes, Ordering::Relaxed);
+                false
+            }
+            Item::Changes(..) | Item::Mark(_) => true,
+        });
+    }
+
     /// Reader: waits until the follower has put something here since the last wait. May return early.
     pub(crate) async fn changed(&self) {
         self.ready.notified().await;
@@ -250,7 +266,7 @@ mod tests {
         Batch::lookup(vec![event; events]).unwrap()
     }
 
-    fn targets(missed: &Missed) -> Vec<usize> {
+    fn targets(missed: &Missed) -> Vec<u32> {
         missed.targets.iter().copied().collect()
     }
 
@@ -298,6 +314,26 @@ mod tests {
         assert!(!mailbox.has_mark());
         assert!(mailbox.take_missed().all);
         assert!(mailbox.pop().is_none());
+    }
+
+    #[test]
+    fn a_forgotten_target_leaves_nothing_behind_and_the_others_stay() {
+        let (mailbox, now) = (mailbox(), Instant::now());
+        mailbox.push(0, &batch(2, 10), now);
+        mailbox.push(1, &batch(1, 10), now);
+        mailbox.push_mark(now);
+        mailbox.push(0, &batch(1, 10), now);
+        mailbox.withdraw(0);
+        assert_eq!(mailbox.bytes_of_all.load(Ordering::Relaxed), 10);
+        assert_eq!(mailbox.lock().events, 1);
+        assert_eq!(mailbox.lock().bytes, 10);
+        assert!(matches!(mailbox.pop(), Some(Item::Changes(1, _))));
+        assert!(matches!(mailbox.pop(), Some(Item::Mark(_))));
+        assert!(mailbox.pop().is_none());
+        mailbox.push(2, &batch(MAX_QUEUED_EVENTS + 1, 1), now);
+        mailbox.push(3, &batch(MAX_QUEUED_EVENTS + 1, 1), now);
+        mailbox.withdraw(2);
+        assert_eq!(targets(&mailbox.take_missed()), [3]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub struct Measures {
     changes: Counter,
     bookmarks: Counter,
     removals: Counter,
+    currents: Counter,
     entries: Counter,
     pub(crate) refills: Counter,
     pub(crate) overflows: Counter,
@@ -37,7 +38,7 @@ impl Default for Measures {
         let messages = Family::<Labels, Counter>::default();
         let of_type = |name| messages.get_or_create_owned(&[("type", name)]);
         let (snapshots, changes, bookmarks) = (of_type("snapshot"), of_type("changes"), of_type("bookmark"));
-        let removals = of_type("removed");
+        let (removals, currents) = (of_type("removed"), of_type("current"));
         Self {
             polls: Histogram::new(POLL_BUCKETS_S),
             rows: Counter::default(),
@@ -46,6 +47,7 @@ impl Default for Measures {
             changes,
             bookmarks,
             removals,
+            currents,
             entries: Counter::default(),
             refills: Counter::default(),
             overflows: Counter::default(),
@@ -84,6 +86,7 @@ impl Measures {
             Message::Snapshot { .. } => self.snapshots.inc(),
             Message::Bookmark { .. } => self.bookmarks.inc(),
             Message::Removed { .. } => self.removals.inc(),
+            Message::Current { .. } => self.currents.inc(),
             Message::Changes { events, .. } => {
                 self.entries.inc_by(u64::try_from(events.len()).unwrap_or(0));
                 self.changes.inc()

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use store::outbox::OwnHints;
 use store::{Store, TokenKey};
@@ -21,7 +20,7 @@ use crate::limits::{
 };
 use crate::measure::Measures;
 use crate::progress::{Health, Progress};
-use crate::subscription::{Journal, Order, Subscription, Target};
+use crate::subscription::{Journal, Order, Subscription};
 use crate::{retention, wake};
 
 /// How commits of other replicas are noticed.
@@ -122,7 +121,7 @@ impl Relay {
     /// # Errors
     /// [`SubscribeError`]; the request cannot be served, or not now.
     pub fn subscribe(&self, order: Order) -> Result<Subscription, SubscribeError> {
-        check(&order.targets, order.bookmark_interval)?;
+        check(&order)?;
         let inner = &self.0;
         if inner.shutdown.is_cancelled() {
             return Err(SubscribeError::Stopping);
@@ -181,8 +180,9 @@ impl Relay {
 }
 
 /// What a request must keep to.
-fn check(targets: &[Target], interval: Duration) -> Result<(), SubscribeError> {
-    if targets.is_empty() {
+fn check(order: &Order) -> Result<(), SubscribeError> {
+    let (targets, interval) = (&order.targets, order.bookmark_interval);
+    if targets.is_empty() && !order.is_set {
         return Err(SubscribeError::NoTargets);
     }
     if targets.len() > MAX_TARGETS {

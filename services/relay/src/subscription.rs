@@ -13,22 +13,26 @@
 //! is queued overlap and never gap. Overlap is dropped by version *and* hash. Attach, overflow, reconnect and a
 //! jump in versions are one procedure: compare with the journal, fill, go on with the queue.
 //!
+//! The set of targets changes between two calls of `next` (`set.rs`): a target that is added is one that was never
+//! compared, and goes through the same steps.
+//!
 //! [`Subscription::next`] may be dropped at any await without losing anything.
 
 mod journal;
 mod message;
 mod order;
 mod resume;
+mod set;
 mod watched;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
 use store::tail::mutants::{self, Mutant};
-use store::{Store, StoreError, TokenKey};
+use store::{Store, StoreError, StoredBalance, TokenKey};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -66,8 +70,9 @@ pub(crate) struct Sources {
 struct Bookmarks {
     interval: Duration,
     due_at: Instant,
-    subscribed_at: Instant,
-    /// `in_sync` was sent.
+    /// When the newest target was asked for.
+    asked_at: Instant,
+    /// The last one said `in_sync`.
     synced: bool,
     /// Out of the queue, on its way to the reader.
     held: Option<Instant>,
@@ -77,21 +82,26 @@ struct Bookmarks {
 pub struct Subscription {
     watch: Watch,
     sources: Sources,
-    targets: Vec<Watched>,
+    /// By the number that the hub has for them.
+    targets: BTreeMap<u32, Watched>,
     bookmarks: Bookmarks,
     /// Targets to be compared with their heads.
-    pending: BTreeSet<usize>,
+    pending: BTreeSet<u32>,
     /// Targets to be filled from the journal, up to a version.
-    behind: VecDeque<(usize, i64)>,
+    behind: VecDeque<(u32, i64)>,
     /// Targets that dropped an old event which nothing newer has confirmed yet.
-    doubtful: BTreeSet<usize>,
-    outgoing: VecDeque<Message>,
+    doubtful: BTreeSet<u32>,
+    /// Targets that were asked for, and did not say yet that they are current.
+    fresh: BTreeSet<u32>,
+    /// Ready messages, and the target of each.
+    outgoing: VecDeque<(u32, Message)>,
     mode: Mode,
     require_history: bool,
+    is_set: bool,
     /// Not looked at yet.
     resume_token: Option<Bytes>,
-    /// Targets that are not watched any more. Their queue is passed over.
-    removed: BTreeSet<usize>,
+    /// The targets below are the order's.
+    first_added: u32,
     pause: Pause,
     has_ended: bool,
 }
@@ -105,16 +115,27 @@ impl std::fmt::Debug for Subscription {
 impl Subscription {
     pub(crate) fn new(watch: Watch, order: Order, sources: Sources) -> Self {
         let now = Instant::now();
-        let Order { targets, bookmark_interval: interval, mode, require_history, resume_token } = order;
+        let Order { targets, bookmark_interval: interval, mode, require_history, resume_token, is_set } =
+            order;
+        let targets: BTreeMap<u32, Watched> = watch
+            .names()
+            .zip(targets)
+            .map(|((id, name), target)| {
+                (id, Watched::new(Arc::clone(name), target.after_version, target.after_hash))
+            })
+            .collect();
+        let all: BTreeSet<u32> = targets.keys().copied().collect();
         Self {
             watch,
             sources,
-            pending: (0..targets.len()).collect(),
-            targets: targets.into_iter().map(Watched::new).collect(),
+            first_added: all.last().map_or(0, |last| last.saturating_add(1)),
+            fresh: if is_set { all.clone() } else { BTreeSet::new() },
+            pending: all,
+            targets,
             bookmarks: Bookmarks {
                 interval,
                 due_at: now + interval,
-                subscribed_at: now,
+                asked_at: now,
                 synced: false,
                 held: None,
             },
@@ -123,8 +144,8 @@ impl Subscription {
             outgoing: VecDeque::new(),
             mode,
             require_history,
+            is_set,
             resume_token,
-            removed: BTreeSet::new(),
             pause: Pause::default(),
             has_ended: false,
         }
@@ -159,7 +180,7 @@ impl Subscription {
 
     async fn advance(&mut self) -> Result<Message, SubscriptionError> {
         loop {
-            if let Some(message) = self.outgoing.pop_front() {
+            if let Some((_, message)) = self.outgoing.pop_front() {
                 return Ok(message);
             }
             if self.sources.shutdown.is_cancelled() {
@@ -213,7 +234,7 @@ impl Subscription {
         let count = if missed.all { self.targets.len() } else { missed.targets.len() };
         self.sources.measures.overflows.inc_by(u64::try_from(count).unwrap_or(0));
         if missed.all {
-            self.pending = (0..self.targets.len()).collect();
+            self.pending = self.targets.keys().copied().collect();
         } else {
             self.pending.extend(missed.targets);
         }
@@ -229,7 +250,7 @@ impl Subscription {
         // Read before the mark is queued: what it vouches for is in the queue then.
         let progress = *self.sources.progress.borrow_and_update();
         let Some(polled_at) = progress.fresh_poll(now) else { return };
-        let brings_sync = !self.bookmarks.synced && polled_at > self.bookmarks.subscribed_at;
+        let brings_sync = !self.bookmarks.synced && polled_at > self.bookmarks.asked_at;
         if mutants::is(Mutant::BookmarkOutsideTheQueue) && now >= self.bookmarks.due_at {
             self.bookmarks.held = Some(polled_at);
         } else if brings_sync || now >= self.bookmarks.due_at {
@@ -240,7 +261,7 @@ impl Subscription {
     /// Nothing was skipped up to this bookmark: no target waits for the journal, none is in doubt.
     fn bookmark(&mut self, polled_at: Instant, key: &TokenKey) -> Message {
         let now = Instant::now();
-        let in_sync = self.bookmarks.synced || polled_at > self.bookmarks.subscribed_at;
+        let in_sync = polled_at > self.bookmarks.asked_at;
         self.bookmarks.held = None;
         self.bookmarks.synced = in_sync;
         self.bookmarks.due_at = now + self.bookmarks.interval;
@@ -248,19 +269,16 @@ impl Subscription {
         Message::Bookmark { in_sync, source_lag: now.saturating_duration_since(polled_at), resume_token }
     }
 
-    fn arrive(&mut self, target: usize, batch: &Batch) {
-        if self.removed.contains(&target) {
-            return;
-        }
+    fn arrive(&mut self, target: u32, batch: &Batch) {
         if self.mode == Mode::Latest {
             self.pending.insert(target);
             return;
         }
-        let Some(watched) = self.targets.get_mut(target) else { return };
+        let Some(watched) = self.targets.get_mut(&target) else { return };
         match watched.arrive(batch, self.doubtful.contains(&target)) {
             Arrival::Send(events) => {
                 self.doubtful.remove(&target);
-                self.outgoing.push_back(watched.changes(events));
+                self.outgoing.push_back((target, watched.changes(events)));
             }
             Arrival::Known => {
                 self.doubtful.remove(&target);
@@ -277,13 +295,10 @@ impl Subscription {
 
     /// Reads the heads of all pending targets and decides for each.
     async fn compare_pending(&mut self) -> Result<(), SubscriptionError> {
-        self.pending.retain(|target| !self.removed.contains(target));
-        let asked: Vec<usize> = self.pending.iter().copied().collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
+        self.pending.retain(|target| self.targets.contains_key(target));
+        let asked: Vec<u32> = self.pending.iter().copied().collect();
         let wanted: Vec<Wanted> =
-            asked.iter().filter_map(|target| self.targets.get(*target)).map(Watched::wanted).collect();
+            asked.iter().filter_map(|target| self.targets.get(target)).map(Watched::wanted).collect();
         let heads = match self.sources.heads.read(wanted).await {
             Ok(heads) => heads,
             Err(NoHeads::Stopping) => return Err(SubscriptionError::Stopping),
@@ -293,7 +308,7 @@ impl Subscription {
         #[cfg(feature = "mutants")]
         self.forget_what_was_queued(&asked).await;
         for (target, head) in asked.into_iter().zip(heads) {
-            let Some(watched) = self.targets.get_mut(target) else { continue };
+            let Some(watched) = self.targets.get_mut(&target) else { continue };
             self.behind.retain(|(other, _)| *other != target);
             let version = watched.version();
             let compared = match (watched.compare(&head), self.mode) {
@@ -305,49 +320,70 @@ impl Subscription {
                 }
                 (compared, _) => compared,
             };
+            self.pending.remove(&target);
             match compared {
                 Comparison::Level => {}
                 Comparison::Snapshot(SnapshotReason::ResetTooOld) if self.require_history => {
-                    let oldest = head.balance.version.saturating_sub(MAX_CATCH_UP);
-                    let (account, unit) = (watched.account.clone(), watched.unit.clone());
-                    self.removed.insert(target);
-                    if self.removed.len() == self.targets.len() {
-                        return Err(SubscriptionError::HistoryNotAvailable { account, version, oldest });
-                    }
-                    self.outgoing.push_back(Message::Removed { account, unit, version, oldest });
+                    self.lose(target, head.balance, version)?;
                 }
                 Comparison::Behind(goal) => self.behind.push_back((target, goal)),
                 Comparison::Snapshot(reason) => {
-                    self.outgoing.push_back(Message::Snapshot { balance: head.balance, reason });
+                    let snapshot = Message::Snapshot { balance: head.balance, reason };
+                    self.outgoing.push_back((target, snapshot));
                 }
             }
-            self.pending.remove(&target);
+            if !matches!(compared, Comparison::Behind(_)) {
+                self.say_current(target);
+            }
         }
         Ok(())
     }
 
     /// The defect `ReadBeforeSubscribe`: when a target is read for the first time, nothing was queued before.
     #[cfg(feature = "mutants")]
-    async fn forget_what_was_queued(&self, asked: &[usize]) {
-        let is_new = |target: &usize| self.targets.get(*target).is_some_and(|it| it.sent_hash().is_none());
+    async fn forget_what_was_queued(&self, asked: &[u32]) {
+        let is_new = |target: &u32| self.targets.get(target).is_some_and(|it| it.sent_hash().is_none());
         if mutants::is(Mutant::ReadBeforeSubscribe) && asked.iter().any(is_new) {
             tokio::time::sleep(Duration::from_millis(30)).await;
             self.watch.mailbox.forget();
         }
     }
 
+    /// Changes of a target are not sent from so far back, and the reader wants nothing else.
+    fn lose(&mut self, target: u32, balance: StoredBalance, version: i64) -> Result<(), SubscriptionError> {
+        let oldest = balance.version.saturating_sub(MAX_CATCH_UP);
+        let StoredBalance { account, unit, .. } = balance;
+        self.forget(target);
+        if self.targets.is_empty() && !self.is_set {
+            return Err(SubscriptionError::HistoryNotAvailable { account, version, oldest });
+        }
+        self.outgoing.push_back((target, Message::Removed { account, unit, version, oldest }));
+        Ok(())
+    }
+
+    /// What the reader has of the target is at least as new as when it was asked for: it was compared with the primary
+    /// since then.
+    fn say_current(&mut self, target: u32) {
+        if self.fresh.remove(&target)
+            && let Some(watched) = self.targets.get(&target)
+        {
+            self.outgoing.push_back((target, watched.current()));
+        }
+    }
+
     /// Sends one page of the journal of a target that is behind.
-    async fn fill(&mut self, target: usize, goal: i64) -> Result<(), SubscriptionError> {
-        let Some(watched) = self.targets.get_mut(target) else { return Ok(()) };
+    async fn fill(&mut self, target: u32, goal: i64) -> Result<(), SubscriptionError> {
+        let Some(watched) = self.targets.get_mut(&target) else { return Ok(()) };
         match self.sources.journal.page(watched).await {
             Ok(Page::Events(messages)) => {
                 self.sources.measures.refills.inc();
                 for events in messages {
                     watched.advance(&events);
-                    self.outgoing.push_back(watched.changes(events));
+                    self.outgoing.push_back((target, watched.changes(events)));
                 }
                 if watched.version() >= goal {
                     self.behind.pop_front();
+                    self.say_current(target);
                 }
                 self.pause.reset();
                 Ok(())

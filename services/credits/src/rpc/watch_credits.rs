@@ -107,6 +107,9 @@ pub(super) fn proto_message(message: Message) -> Result<v1::WatchCreditsResponse
             let error = CallError::HistoryNotAvailable { account: account.clone(), version, oldest };
             Sent::TargetChange(removed(&account, &unit, error))
         }
+        Message::Current { account, unit } => {
+            Sent::TargetChange(target_change(&account, &unit, v1::TargetChangeState::Current))
+        }
         Message::Bookmark { in_sync, source_lag, resume_token } => {
             // A lag that no Duration holds is longer than any process lives.
             let source_lag = prost_types::Duration::try_from(source_lag).ok();
@@ -116,14 +119,19 @@ pub(super) fn proto_message(message: Message) -> Result<v1::WatchCreditsResponse
     Ok(v1::WatchCreditsResponse { event: Some(event) })
 }
 
-/// A target that is not watched, and why.
-fn removed(account: &AccountId, unit: &Unit, error: CallError) -> v1::TargetChange {
+fn target_change(account: &AccountId, unit: &Unit, state: v1::TargetChangeState) -> v1::TargetChange {
     v1::TargetChange {
         account_id: account.to_string(),
         unit: unit.to_string(),
-        state: v1::TargetChangeState::Removed.into(),
-        error: Some(*item_error(error)),
+        state: state.into(),
+        error: None,
     }
+}
+
+/// A target that is not watched, and why.
+fn removed(account: &AccountId, unit: &Unit, error: CallError) -> v1::TargetChange {
+    let change = target_change(account, unit, v1::TargetChangeState::Removed);
+    v1::TargetChange { error: Some(*item_error(error)), ..change }
 }
 
 fn decoded(event: &Event) -> Result<v1::Entry, CallError> {
@@ -179,6 +187,7 @@ fn parse(request: v1::WatchCreditsRequest) -> Result<Order, CallError> {
             mode,
             require_history: request.require_history,
             resume_token,
+            is_set: false,
         })
     })
 }

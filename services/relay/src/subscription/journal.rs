@@ -65,7 +65,7 @@ impl Journal {
     async fn read(&self, watched: &Watched, after: i64) -> Result<Vec<Entry>, StoreError> {
         // The semaphore is never closed.
         let _permit = self.readers.acquire().await.ok();
-        self.store.entries_after(&watched.account, &watched.unit, after, JOURNAL_PAGE).await
+        self.store.entries_after(&watched.name.account, &watched.name.unit, after, JOURNAL_PAGE).await
     }
 
     /// Cuts between operations, so that no message is larger than it need be.

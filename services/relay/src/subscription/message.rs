@@ -62,4 +62,12 @@ pub enum Message {
         /// First version from which changes are sent.
         oldest: i64,
     },
+    /// All that was committed when the target was asked for has been sent. Only where targets come and go
+    /// ([`super::Order::is_set`]).
+    Current {
+        /// Whose balance.
+        account: AccountId,
+        /// Which unit of it.
+        unit: Unit,
+    },
 }

@@ -41,6 +41,8 @@ pub struct Order {
     pub require_history: bool,
     /// Where to go on with the targets that do not say it themselves.
     pub resume_token: Option<Bytes>,
+    /// Targets come and go: there may be none, and each says when it is current ([`super::Message::Current`]).
+    pub is_set: bool,
 }
 
 impl Order {
@@ -53,6 +55,7 @@ impl Order {
             mode: Mode::EveryChange,
             require_history: false,
             resume_token: None,
+            is_set: false,
         }
     }
 }

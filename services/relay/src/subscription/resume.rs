@@ -6,16 +6,17 @@ use bytes::Bytes;
 use store::TokenKey;
 
 use super::Subscription;
+use super::watched::Watched;
 use crate::error::SubscriptionError;
 use crate::token;
 
 impl Subscription {
-    /// Takes the places of targets from a token.
+    /// Takes the places of the order's targets from its token.
     pub(super) async fn resume(&mut self, token: &[u8]) -> Result<(), SubscriptionError> {
         let Some(key) = self.token_key().await? else { return Ok(()) };
         let opened = token::open(&key, token).ok_or(SubscriptionError::BadResumeToken)?;
-        for watched in &mut self.targets {
-            if let Some(place) = opened.place(&watched.account, &watched.unit) {
+        for watched in self.targets.range_mut(..self.first_added).map(|(_, watched)| watched) {
+            if let Some(place) = opened.place(&watched.name.account, &watched.name.unit) {
                 watched.resume(place);
             }
         }
@@ -50,7 +51,6 @@ impl Subscription {
     }
 
     pub(super) fn seal(&self, key: &TokenKey) -> Option<Bytes> {
-        let kept = self.targets.iter().enumerate().filter(|(target, _)| !self.removed.contains(target));
-        token::seal(key, kept.filter_map(|(_, watched)| watched.place()))
+        token::seal(key, self.targets.values().filter_map(Watched::place))
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use domain::{AccountId, EntryHash, Unit};
 use store::tail::mutants::{self, Mutant};
 
-use super::{Message, SnapshotReason, Target};
+use super::{Message, SnapshotReason};
 use crate::event::{Batch, Event};
 use crate::heads::{Head, Wanted};
+use crate::hub::Name;
 use crate::limits::MAX_CATCH_UP;
 use crate::token::{Fingerprint, Place};
 
@@ -23,8 +24,7 @@ enum Position {
 /// One target of a stream.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) account: AccountId,
-    pub(super) unit: Unit,
+    pub(super) name: Arc<Name>,
     position: Position,
 }
 
@@ -54,10 +54,9 @@ pub(super) enum Comparison {
 }
 
 impl Watched {
-    pub(super) fn new(target: Target) -> Self {
-        let hash = target.after_hash.map(Fingerprint::Whole);
-        let position = Position::Asked { version: target.after_version, hash };
-        Self { account: target.account, unit: target.unit, position }
+    /// Where the reader says that it is: its version, and the hash there.
+    pub(super) fn new(name: Arc<Name>, version: Option<i64>, hash: Option<EntryHash>) -> Self {
+        Self { name, position: Position::Asked { version, hash: hash.map(Fingerprint::Whole) } }
     }
 
     /// Goes on where a token says, unless the reader has said itself where it is.
@@ -74,7 +73,7 @@ impl Watched {
             Position::Asked { .. } => return None,
             Position::Sent { version, hash } => Place { version, hash: Fingerprint::Whole(hash) },
         };
-        Some((&self.account, &self.unit, place))
+        Some((&self.name.account, &self.name.unit, place))
     }
 
     /// The version that the reader has; 0 for none.
@@ -95,7 +94,8 @@ impl Watched {
 
     /// What must be read to compare.
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { account: self.account.clone(), unit: self.unit.clone(), version: self.version() }
+        let Name { account, unit } = &*self.name;
+        Wanted { account: account.clone(), unit: unit.clone(), version: self.version() }
     }
 
     /// Judges changes out of the queue, and moves on when they are to be sent. In doubt only a known hash is
@@ -137,7 +137,14 @@ impl Watched {
 
     /// The message for them.
     pub(super) fn changes(&self, events: Vec<Arc<Event>>) -> Message {
-        Message::Changes { account: self.account.clone(), unit: self.unit.clone(), events }
+        let Name { account, unit } = &*self.name;
+        Message::Changes { account: account.clone(), unit: unit.clone(), events }
+    }
+
+    /// The message that it is current.
+    pub(super) fn current(&self) -> Message {
+        let Name { account, unit } = &*self.name;
+        Message::Current { account: account.clone(), unit: unit.clone() }
     }
 
     /// Compares what the reader has with the journal. With [`Comparison::Snapshot`] the head's balance is being
@@ -240,7 +247,7 @@ mod tests {
     }
 
     fn watched(after_version: Option<i64>, after_hash: Option<EntryHash>) -> Watched {
-        Watched::new(Target { account: account(), unit: unit(), after_version, after_hash })
+        Watched::new(Arc::new(Name { account: account(), unit: unit() }), after_version, after_hash)
     }
 
     /// A target that has sent `version` of history 1.

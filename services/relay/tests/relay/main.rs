@@ -21,5 +21,6 @@ mod ledger;
 mod live;
 mod modes;
 mod reader;
+mod sets;
 mod tokens;
 mod waiting;

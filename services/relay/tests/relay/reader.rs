@@ -28,6 +28,8 @@ pub struct Reader {
     pub token: Option<Bytes>,
     /// Account, version asked for, oldest version.
     pub removed: Vec<(String, i64, i64)>,
+    /// Targets that said that they are current.
+    pub current: Vec<String>,
     /// The texts of all events.
     pub events: Vec<String>,
     /// Events of each Changes.
@@ -50,6 +52,7 @@ impl Reader {
             marks: Vec::new(),
             token: None,
             removed: Vec::new(),
+            current: Vec::new(),
             events: Vec::new(),
             sizes: Vec::new(),
             give_up_at: Instant::now() + LIMIT,
@@ -96,6 +99,7 @@ impl Reader {
             Message::Removed { account, version, oldest, .. } => {
                 self.removed.push((account.to_string(), version, oldest));
             }
+            Message::Current { account, .. } => self.current.push(account.to_string()),
         }
     }
 
@@ -105,6 +109,28 @@ impl Reader {
             self.step().await.expect("the stream goes on");
         }
         assert_eq!(self.version(account), version, "{account}");
+    }
+
+    /// Adds a target to the stream, to go on from what it says.
+    pub fn add(&mut self, target: &Target) {
+        if let Some(version) = target.after_version {
+            let hash = target.after_hash.unwrap_or_default();
+            self.have.insert(target.account.to_string(), (version, hash));
+        }
+        self.subscription.add(target).unwrap();
+    }
+
+    /// Removes a target from the stream: any message of it that follows is a breach.
+    pub fn remove(&mut self, target: &Target) {
+        self.have.remove(target.account.as_str());
+        assert!(self.subscription.remove(&target.account, &target.unit), "it is watched");
+    }
+
+    /// Reads until so many targets have said that they are current.
+    pub async fn until_current(&mut self, count: usize) {
+        while self.current.len() < count {
+            self.step().await.expect("the stream goes on");
+        }
     }
 
     /// Reads until one more bookmark.
