@@ -54,6 +54,11 @@ impl Caller {
         })
     }
 
+    /// The same caller with the time of a new call: for a message on a stream, which lives longer than any call.
+    pub(crate) fn anew(&self) -> Self {
+        Self { deadline: Instant::now() + MAX_CALL_TIME, ..self.clone() }
+    }
+
     /// # Errors
     /// [`CallError::MissingScope`].
     pub(crate) fn require_scope(&self, scope: Scope) -> Result<(), CallError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{AccountId, GrantId, HoldId, Invalid, Problem, Unit};
-use relay::{SubscribeError, SubscriptionError};
+use relay::{AddError, MAX_TARGETS, SubscribeError, SubscriptionError, Target};
 use signature::SignatureError;
 use store::{AccountError, ApplyError, StoreError};
 use stripe::NotAnEvent;
@@ -91,6 +91,20 @@ pub(crate) enum CallError {
         /// Streams allowed.
         limit: usize,
     },
+    /// A balance is added that the stream has.
+    #[error("already watched")]
+    AlreadyWatched {
+        /// Whose.
+        account: AccountId,
+        /// Which unit of it.
+        unit: Unit,
+    },
+    /// The stream has as many targets as it may have.
+    #[error("too many targets")]
+    TooManyTargets {
+        /// Targets allowed.
+        limit: usize,
+    },
     /// A stream that the relay ended.
     #[error("subscription ended")]
     Subscription(#[source] SubscriptionError),
@@ -169,6 +183,19 @@ impl CallError {
                 Ok(unit) => Self::Apply { account, unit, source },
                 Err(invalid) => Self::from(invalid),
             },
+        }
+    }
+
+    /// Why a target was not added to a live stream.
+    pub(crate) fn not_added(target: &Target, why: AddError) -> Self {
+        let Target { account, unit, .. } = target;
+        match why {
+            AddError::Watched => Self::AlreadyWatched { account: account.clone(), unit: unit.clone() },
+            AddError::TooManyTargets => Self::TooManyTargets { limit: MAX_TARGETS },
+            AddError::TooManyWatches => Self::Overloaded,
+            AddError::NegativeVersion { .. } => {
+                Self::Broken("a target was refused for what its fields were checked for")
+            }
         }
     }
 

@@ -19,7 +19,7 @@ const BUCKETS_S: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 
 /// The RPCs, and last what stands for every name that is none: callers choose names, and each would be a series.
-const RPCS: [&str; 26] = [
+const RPCS: [&str; 27] = [
     "GrantCredits",
     "SpendCredits",
     "ApplyBatch",
@@ -29,6 +29,7 @@ const RPCS: [&str; 26] = [
     "ListGrants",
     "ListUnits",
     "WatchCredits",
+    "WatchCreditSet",
     "ApplyStripeEvent",
     "HoldCredits",
     "CaptureHold",
@@ -51,8 +52,8 @@ const RPCS: [&str; 26] = [
 /// Those of `AdminService`; the others are `CreditService`'s.
 const ADMIN_RPCS: [&str; 4] = ["GetAccount", "UpdateAccount", "EraseAccountData", "SetTestClock"];
 
-/// The RPC whose calls last as long as their readers like; its time says nothing and is not counted.
-const STREAM: &str = "WatchCredits";
+/// The RPCs whose calls last as long as their readers like; their time says nothing and is not counted.
+const STREAMS: [&str; 2] = ["WatchCredits", "WatchCreditSet"];
 
 /// What became of a Stripe event.
 const EVENT_STATES: [&str; 5] = ["applied", "ignored", "parked", "failed", "duplicate"];
@@ -117,7 +118,7 @@ impl Default for Measures {
         });
         let events = Family::<RpcLabels, Counter>::default();
         let handles = |name| {
-            let duration = if name == STREAM {
+            let duration = if STREAMS.contains(&name) {
                 Histogram::new(BUCKETS_S)
             } else {
                 durations.get_or_create_owned(&[("rpc", name)])

@@ -13,7 +13,7 @@ const MAX_PREFIX_BYTES: usize = domain::MAX_ACCOUNT_ID_BYTES;
 /// What a credential may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// GetBalance, BatchGetBalances, the lists, ExplainBalance, QuoteSpend, WatchCredits.
+    /// GetBalance, BatchGetBalances, the lists, ExplainBalance, QuoteSpend, WatchCredits, WatchCreditSet.
     Read,
     /// GrantCredits and RevokeGrant, alone or in ApplyBatch.
     Grant,

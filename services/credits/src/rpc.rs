@@ -23,6 +23,7 @@ mod reverse_spend;
 mod revoke_grant;
 mod settled;
 mod spend_credits;
+mod watch_credit_set;
 mod watch_credits;
 
 use std::sync::Arc;
@@ -37,7 +38,7 @@ use store::{Store, StoredBalance};
 use stripe::Catalogue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::error::CallError;
@@ -61,7 +62,7 @@ pub(crate) struct Webhooks {
 pub(crate) struct CreditRpc {
     store: Store,
     relay: Relay,
-    units: UnitPolicy,
+    units: Arc<UnitPolicy>,
     webhooks: Webhooks,
     streams: Streams,
     /// Reads that may wait for a version at once.
@@ -86,6 +87,7 @@ impl CreditRpc {
         let waiting = Semaphore::new(limits.waiting_reads);
         let batched = Semaphore::new(limits.batched_commands);
         let (streams, stream_age) = (Streams::new(limits), limits.stream_age);
+        let units = Arc::new(units);
         Self { store, relay, units, webhooks, streams, waiting, batched, stream_age, closing }
     }
 
@@ -163,13 +165,22 @@ impl CreditService for CreditRpc {
         Ok(Response::new(self.declared_units(&request)?))
     }
 
-    type WatchCreditsStream = watch_credits::Messages;
+    type WatchCreditsStream = watch_credits::Messages<v1::WatchCreditsResponse>;
 
     async fn watch_credits(
         &self,
         request: Request<v1::WatchCreditsRequest>,
     ) -> Result<Response<Self::WatchCreditsStream>, Status> {
         Ok(Response::new(self.watch(request).await?))
+    }
+
+    type WatchCreditSetStream = watch_credits::Messages<v1::WatchCreditSetResponse>;
+
+    async fn watch_credit_set(
+        &self,
+        request: Request<Streaming<v1::WatchCreditSetRequest>>,
+    ) -> Result<Response<Self::WatchCreditSetStream>, Status> {
+        Ok(Response::new(self.watch_set(request).await?))
     }
 
     async fn hold_credits(

@@ -104,13 +104,13 @@ const fn code(reason: ErrorReason) -> Code {
         | R::ReversalExceeded
         | R::RevocationOutOfRange
         | R::NotASandboxAccount => Code::FailedPrecondition,
-        R::IdempotencyKeyReused => Code::AlreadyExists,
+        R::IdempotencyKeyReused | R::AlreadyWatched => Code::AlreadyExists,
         R::GrantNotFound | R::HoldNotFound | R::EntryNotFound | R::AccountNotFound => Code::NotFound,
         R::HistoryNotAvailable => Code::OutOfRange,
         R::AccountContended => Code::Aborted,
         R::VersionNotReached | R::DeadlinePassed => Code::DeadlineExceeded,
         R::OutcomeUnknown | R::DatabaseUnavailable | R::Overloaded | R::ShuttingDown => Code::Unavailable,
-        R::TooManyStreams | R::SlowReader => Code::ResourceExhausted,
+        R::TooManyStreams | R::SlowReader | R::TooManyTargets => Code::ResourceExhausted,
         R::CredentialMissing | R::CredentialInvalid => Code::Unauthenticated,
         R::PermissionDenied | R::AccountNotCovered => Code::PermissionDenied,
         R::Unspecified | R::Internal => Code::Internal,
@@ -157,6 +157,8 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | R::EntryNotFound
         | R::AccountNotFound
         | R::IdempotencyKeyReused
+        | R::AlreadyWatched
+        | R::TooManyTargets
         | R::VersionNotReached
         | R::DeadlinePassed
         | R::CredentialMissing
@@ -208,6 +210,16 @@ fn row(error: &CallError) -> Row {
             R::TooManyStreams,
             format!("{limit} streams are open for this caller, its maximum"),
             vec![("limit", limit.to_string()), ("per", "caller".to_owned())],
+        ),
+        CallError::AlreadyWatched { account, unit } => plain(
+            R::AlreadyWatched,
+            format!("the stream watches {unit} of {account} already"),
+            vec![("account_id", account.to_string()), ("unit", unit.to_string())],
+        ),
+        CallError::TooManyTargets { limit } => plain(
+            R::TooManyTargets,
+            format!("the stream watches {limit} balances, its maximum"),
+            vec![("limit", limit.to_string())],
         ),
         CallError::Subscription(why) => subscription(why),
         CallError::CredentialMissing => plain(R::CredentialMissing, "the call carries no credential", vec![]),

@@ -51,5 +51,7 @@ mod siblings;
 mod stripe_events;
 #[path = "service/watch.rs"]
 mod watch;
+#[path = "service/watch_set.rs"]
+mod watch_set;
 #[path = "service/writes.rs"]
 mod writes;

@@ -78,6 +78,13 @@ struct Bookmarks {
     held: Option<Instant>,
 }
 
+/// What to do when there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    Returns,
+}
+
 /// A stream of messages for one reader. Dropping it ends it.
 pub struct Subscription {
     watch: Watch,
@@ -151,11 +158,30 @@ impl Subscription {
         }
     }
 
-    /// The next message, an error once, then None.
+    /// The next message, an error once, then None. May be dropped at any await without losing anything.
     ///
     /// # Errors
     /// [`SubscriptionError`]: the stream has ended; the reader may resume with a new one.
     pub async fn next(&mut self) -> Option<Result<Message, SubscriptionError>> {
+        loop {
+            match self.turn(Patience::Waits).await? {
+                Ok(Some(message)) => return Some(Ok(message)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// As [`Subscription::next`], but nothing once all is sent and read that there is, where `next` waits for what is yet
+    /// to come.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub async fn next_ready(&mut self) -> Option<Result<Option<Message>, SubscriptionError>> {
+        self.turn(Patience::Returns).await
+    }
+
+    async fn turn(&mut self, patience: Patience) -> Option<Result<Option<Message>, SubscriptionError>> {
         if self.has_ended {
             return None;
         }
@@ -164,9 +190,9 @@ impl Subscription {
             self.sources.measures.slow_readers.inc();
             return Some(Err(SubscriptionError::SlowReader));
         };
-        let next = self.advance().await;
+        let next = self.advance(patience).await;
         self.has_ended = next.is_err();
-        next.iter().for_each(|message| self.sources.measures.sent(message));
+        next.iter().flatten().for_each(|message| self.sources.measures.sent(message));
         reading.owes_more = !(self.outgoing.is_empty() && self.pending.is_empty() && self.behind.is_empty());
         Some(next)
     }
@@ -178,10 +204,10 @@ impl Subscription {
         })
     }
 
-    async fn advance(&mut self) -> Result<Message, SubscriptionError> {
+    async fn advance(&mut self, patience: Patience) -> Result<Option<Message>, SubscriptionError> {
         loop {
             if let Some((_, message)) = self.outgoing.pop_front() {
-                return Ok(message);
+                return Ok(Some(message));
             }
             if self.sources.shutdown.is_cancelled() {
                 return Err(SubscriptionError::Stopping);
@@ -203,14 +229,15 @@ impl Subscription {
                 if !self.doubtful.is_empty() {
                     self.pending.append(&mut self.doubtful);
                 } else if let Some(key) = self.token_key().await? {
-                    return Ok(self.bookmark(polled_at, &key));
+                    return Ok(Some(self.bookmark(polled_at, &key)));
                 }
             } else {
                 match self.watch.mailbox.pop() {
                     Some(Item::Changes(target, batch)) => self.arrive(target, &batch),
                     Some(Item::Mark(polled_at)) => self.bookmarks.held = Some(polled_at),
-                    None if self.doubtful.is_empty() => self.wait().await,
-                    None => self.pending.append(&mut self.doubtful),
+                    None if !self.doubtful.is_empty() => self.pending.append(&mut self.doubtful),
+                    None if patience == Patience::Returns => return Ok(None),
+                    None => self.wait().await,
                 }
             }
         }

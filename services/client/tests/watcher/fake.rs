@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// What one stream does.
 pub(crate) enum Script {
@@ -53,6 +53,7 @@ impl Fake {
 #[tonic::async_trait]
 impl CreditService for Fake {
     type WatchCreditsStream = BoxStream<'static, Result<WatchCreditsResponse, Status>>;
+    type WatchCreditSetStream = BoxStream<'static, Result<WatchCreditSetResponse, Status>>;
 
     async fn apply_stripe_event(
         &self,
@@ -188,6 +189,13 @@ impl CreditService for Fake {
         &self,
         _: Request<v1::ExportEntriesRequest>,
     ) -> Result<Response<v1::ExportEntriesResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn watch_credit_set(
+        &self,
+        _: Request<Streaming<WatchCreditSetRequest>>,
+    ) -> Result<Response<Self::WatchCreditSetStream>, Status> {
         Err(Status::unimplemented("not faked"))
     }
 

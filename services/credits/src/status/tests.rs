@@ -238,6 +238,16 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "100 streams are open for this caller, its maximum",
         ),
         (
+            CallError::AlreadyWatched { account: user(), unit: Unit::try_new("").unwrap() },
+            "ALREADY_WATCHED",
+            "the stream watches credits of user_1 already",
+        ),
+        (
+            CallError::TooManyTargets { limit: 1000 },
+            "TOO_MANY_TARGETS",
+            "the stream watches 1000 balances, its maximum",
+        ),
+        (
             CallError::Subscription(SubscriptionError::SlowReader),
             "SLOW_READER",
             "the stream's reader is too slow",

@@ -224,6 +224,21 @@ async fn bad_watches_name_their_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_open_of_a_set_names_its_field_inside_of_open() {
+    let served = served().await;
+    for (field, spoil) in WATCHES.iter().skip(1) {
+        let mut open =
+            v1::WatchCreditsRequest { targets: vec![target("user_1")], ..v1::WatchCreditsRequest::default() };
+        spoil(&mut open);
+        let command = Some(v1::watch_credit_set_request::Command::Open(open));
+        let first = futures::stream::iter([v1::WatchCreditSetRequest { command }]);
+        let status = served.client().watch_credit_set(first).await.unwrap_err();
+        assert_names(&status, &format!("open.{field}"));
+    }
+    assert_unharmed(&served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_bad_fields_of_one_request_are_listed() {
     let served = served().await;
     let request = v1::GrantCreditsRequest { unit: "U".to_owned(), ..grant("", "", 0) };

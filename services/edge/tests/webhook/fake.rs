@@ -12,7 +12,7 @@ use tonic::codegen::tokio_stream::Empty;
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// What the fake does with the next calls.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,7 @@ pub(crate) fn channel_to(address: SocketAddr) -> Channel {
 #[tonic::async_trait]
 impl CreditService for Fake {
     type WatchCreditsStream = Empty<Result<WatchCreditsResponse, Status>>;
+    type WatchCreditSetStream = Empty<Result<WatchCreditSetResponse, Status>>;
 
     async fn apply_stripe_event(
         &self,
@@ -214,6 +215,13 @@ impl CreditService for Fake {
         &self,
         _: Request<v1::ExportEntriesRequest>,
     ) -> Result<Response<v1::ExportEntriesResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn watch_credit_set(
+        &self,
+        _: Request<Streaming<WatchCreditSetRequest>>,
+    ) -> Result<Response<Self::WatchCreditSetStream>, Status> {
         Err(Status::unimplemented("not faked"))
     }
 

@@ -48,13 +48,6 @@ impl Subscription {
         found.is_some()
     }
 
-    /// Whether [`Subscription::next`] has nothing to send or to read, but what is yet to come.
-    #[must_use]
-    pub fn is_at_rest(&self) -> bool {
-        let owes = !(self.outgoing.is_empty() && self.pending.is_empty() && self.behind.is_empty());
-        !owes && self.resume_token.is_none()
-    }
-
     pub(super) fn forget(&mut self, target: u32) {
         self.watch.end(target);
         self.targets.remove(&target);

@@ -12,7 +12,7 @@ use tracing::Span;
 const MAX_SPANS: usize = 16;
 
 /// Makes a span for each traced operation of a message. They end when they are dropped.
-pub(super) fn traced(entries: &mut [Entry]) -> Vec<Span> {
+pub(super) fn traced(entries: &mut [Entry], rpc: &'static str) -> Vec<Span> {
     if !trace::is_on() {
         return Vec::new();
     }
@@ -26,7 +26,7 @@ pub(super) fn traced(entries: &mut [Entry]) -> Vec<Span> {
         if spans.len() == MAX_SPANS {
             break;
         }
-        let span = deliver_span(&stored, operation);
+        let span = deliver_span(&stored, operation, rpc);
         if let Some(stream) = &stream {
             trace::link(&span, stream);
         }
@@ -39,7 +39,7 @@ pub(super) fn traced(entries: &mut [Entry]) -> Vec<Span> {
 }
 
 /// Semantic conventions for messaging, as far as they fit a stream that is no queue.
-fn deliver_span(stored: &Traceparent, operation: &[Entry]) -> Span {
+fn deliver_span(stored: &Traceparent, operation: &[Entry], rpc: &'static str) -> Span {
     let span = tracing::info_span!(
         target: trace::TARGET,
         parent: None,
@@ -48,7 +48,7 @@ fn deliver_span(stored: &Traceparent, operation: &[Entry]) -> Span {
         messaging.system = "tallystick",
         messaging.operation.name = "deliver",
         messaging.operation.type = "send",
-        messaging.destination.name = "WatchCredits",
+        messaging.destination.name = rpc,
         messaging.batch.message_count = i64::try_from(operation.len()).unwrap_or(i64::MAX),
         tallystick.version = operation.last().map(|entry| entry.version),
     );
