@@ -29,7 +29,7 @@ use tower::ServiceExt;
 use self::flow::Flow;
 use crate::limits::{
     ACCEPT_PAUSE, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MAX_HEADER_BYTES, MAX_HTTP2_STREAMS,
-    MAX_SEND_BUFFER_BYTES,
+    MAX_SEND_BUFFER_BYTES, MAX_UNREAD_BYTES, MAX_UNREAD_BYTES_OF_ALL,
 };
 
 /// What every HTTP/2 client says first (RFC 9113, 3.4).
@@ -118,6 +118,8 @@ async fn connection(stream: TcpStream, routes: Routes, limits: &Limits, closing:
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
         .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+        .initial_stream_window_size(MAX_UNREAD_BYTES)
+        .initial_connection_window_size(MAX_UNREAD_BYTES_OF_ALL)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     tokio::pin!(served);
     let ended = tokio::select! {

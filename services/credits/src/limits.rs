@@ -57,6 +57,11 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that a stream may have waiting for its reader inside HTTP/2: one frame. hyper's own 400 KiB for each stream are
 /// what 10,000 stuck readers would make the process hold.
 pub(crate) const MAX_SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes of requests that one stream may have waiting to be read: HTTP/2's own default. A set whose reader takes no answers
+/// is not read, and must leave room on its connection for the calls beside it.
+pub(crate) const MAX_UNREAD_BYTES: u32 = 64 * 1024;
+/// Bytes of requests that all streams of one connection may have waiting.
+pub(crate) const MAX_UNREAD_BYTES_OF_ALL: u32 = 1024 * 1024;
 /// The pause after a failed accept (no file descriptors left): others have to end first.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time from a connection's begin to the end of its HTTP/2 preface, which clients send at once and unasked.

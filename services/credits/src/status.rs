@@ -128,8 +128,8 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         // Another replica takes the connection.
         R::ShuttingDown => Some(Duration::from_millis(100)),
         R::Overloaded | R::DatabaseUnavailable | R::SlowReader => Some(Duration::from_secs(1)),
-        // Somebody has to close one first.
-        R::TooManyStreams => Some(Duration::from_secs(5)),
+        // Somebody has to close one, or remove one, first.
+        R::TooManyStreams | R::TooManyTargets => Some(Duration::from_secs(5)),
         R::Unspecified
         | R::InvalidField
         | R::UnknownUnit
@@ -158,7 +158,6 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | R::AccountNotFound
         | R::IdempotencyKeyReused
         | R::AlreadyWatched
-        | R::TooManyTargets
         | R::VersionNotReached
         | R::DeadlinePassed
         | R::CredentialMissing

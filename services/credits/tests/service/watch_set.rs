@@ -253,7 +253,7 @@ async fn a_stream_has_at_most_a_thousand_targets_and_a_removed_one_makes_room() 
 async fn a_reader_that_has_finished_asking_is_told_on() {
     let served = served().await;
     let mut client = served.client();
-    let mut set = Set::open(&mut client, &[]).await;
+    let set = Set::open(&mut client, &[]).await;
     set.ask(add(&["a"]));
     let Set { ask, told } = set;
     drop(ask);
@@ -460,7 +460,7 @@ async fn a_reader_that_takes_no_answers_is_not_heard_any_further() {
     })
     .await;
     assert!(taken.load(Ordering::Relaxed) < COMMANDS / 2, "{taken:?}");
-    // Others are served.
+    // Others are served, over the same connection.
     let mut other = served.client();
     let mut set = Set::open(&mut other, &["a"]).await;
     set.tells(&["a ADDED", "a INITIAL v0 0", "a CURRENT"]).await;
