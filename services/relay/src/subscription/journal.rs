@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::Entry;
+use domain::{Entry, EntryHash};
 use store::{Store, StoreError};
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::watched::Watched;
 use crate::event::Event;
+use crate::hub::Name;
 use crate::limits::{JOURNAL_PAGE, MAX_CHANGES_BYTES};
 
 /// Reads of the journal, a few at a time for the whole process.
@@ -33,13 +36,23 @@ impl Journal {
 
     /// What follows what was sent, at least one operation and about [`JOURNAL_PAGE`] entries.
     ///
+    /// Read by a task of its own: a stream is not run while its reader takes nothing, wherever it stands, and must not
+    /// keep a place here nor a connection of the database meanwhile.
+    pub(super) async fn page(&self, watched: &Watched) -> Result<Page, StoreError> {
+        let (sent, hash) = (watched.version(), watched.sent_hash());
+        let (journal, name) = (self.clone(), Arc::clone(&watched.name));
+        let read = async move { journal.read_page(&name, sent, hash).await };
+        let read = AbortOnDropHandle::new(tokio::spawn(read.in_current_span()));
+        // A task that ended early has read nothing.
+        read.await.unwrap_or(Ok(Page::Broken))
+    }
+
     /// The entry that was sent last is read again with what follows it, in one statement: its hash shows that
     /// the page continues this history and no other.
-    pub(super) async fn page(&self, watched: &Watched) -> Result<Page, StoreError> {
-        let sent = watched.version();
-        let mut entries = self.read(watched, sent.saturating_sub(1).max(0)).await?;
+    async fn read_page(&self, name: &Name, sent: i64, hash: Option<EntryHash>) -> Result<Page, StoreError> {
+        let mut entries = self.read(name, sent.saturating_sub(1).max(0)).await?;
         if sent > 0 {
-            let is_ours = |first: &Entry| first.version == sent && Some(first.hash) == watched.sent_hash();
+            let is_ours = |first: &Entry| first.version == sent && Some(first.hash) == hash;
             if !entries.first().is_some_and(is_ours) {
                 return Ok(Page::Broken);
             }
@@ -47,7 +60,7 @@ impl Journal {
         }
         // An operation longer than a page is read to its end: at most some 10,000 entries (MAX_OPEN_LOTS).
         while let Some(last) = entries.last().filter(|_| !entries.iter().any(ends_operation)) {
-            let more = self.read(watched, last.version).await?;
+            let more = self.read(name, last.version).await?;
             if more.is_empty() {
                 return Ok(Page::Broken);
             }
@@ -62,10 +75,10 @@ impl Journal {
         Ok(Page::Events(self.messages(entries)))
     }
 
-    async fn read(&self, watched: &Watched, after: i64) -> Result<Vec<Entry>, StoreError> {
+    async fn read(&self, name: &Name, after: i64) -> Result<Vec<Entry>, StoreError> {
         // The semaphore is never closed.
         let _permit = self.readers.acquire().await.ok();
-        self.store.entries_after(&watched.name.account, &watched.name.unit, after, JOURNAL_PAGE).await
+        self.store.entries_after(&name.account, &name.unit, after, JOURNAL_PAGE).await
     }
 
     /// Cuts between operations, so that no message is larger than it need be.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::EntryHash;
 use relay::Order;
 use relay::SnapshotReason::{Initial, ResetDiverged, ResetTooOld};
-use relay::{MAX_TARGETS, RelayOptions, SubscribeError};
+use relay::{MAX_TARGETS, READS_AT_ONCE, RelayOptions, SubscribeError};
 
 use crate::ledger::{Ledger, target};
 use crate::reader::Reader;
@@ -184,4 +184,24 @@ async fn requests_outside_the_limits_are_refused_by_name() {
     drop(first);
     assert_eq!((ledger.relay.health().watches, ledger.relay.health().streams), (0, 0));
     drop(ledger.subscribe(vec![target("b", None)]));
+}
+
+/// HTTP/2 leaves a stream wherever it stands when its reader takes nothing. Here each stands in its second read.
+#[tokio::test]
+async fn readers_that_stand_still_while_they_catch_up_keep_nobody_from_the_journal() {
+    let ledger = Ledger::new().await;
+    let last = ledger.writer().await.append("a", 900, 1).await;
+    let mut streams: Vec<_> = (0..2 * READS_AT_ONCE)
+        .map(|_| ledger.subscribe(vec![target("new", None), target("a", Some(0))]))
+        .collect();
+    let mut stuck = Vec::new();
+    for stream in &mut streams {
+        stream.next().await.unwrap().unwrap();
+        let mut next = Box::pin(stream.next());
+        let _ = futures::poll!(&mut next);
+        stuck.push(next);
+    }
+    let targets = vec![target("a", Some(0))];
+    Reader::new(ledger.subscribe(targets.clone()), &targets).until("a", last).await;
+    drop(stuck);
 }
