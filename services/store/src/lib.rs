@@ -6,6 +6,7 @@ mod durability;
 mod error;
 mod explain;
 mod export;
+pub mod feed;
 mod history;
 mod holds;
 mod inbox;

@@ -18,8 +18,8 @@
 //! tail connects anew, which starts from now, and reads from the journal what happened in between.
 
 pub mod mutants;
-mod restore;
-mod session;
+pub(crate) mod restore;
+pub(crate) mod session;
 #[cfg(feature = "mutants")]
 mod wrong;
 
@@ -95,7 +95,7 @@ impl Tail {
     /// # Errors
     /// [`TailError::Standby`], or [`TailError::Store`] when the database cannot be used.
     pub async fn connect(options: &PgConnectOptions) -> Result<Self, TailError> {
-        let mut connection = session::open(options).await?;
+        let mut connection = session::open(options, session::APPLICATION_NAME).await?;
         let mut first = restore::look(&mut connection).await?;
         if first.standby && !mutants::is(Mutant::RelayOnAStandby) {
             return Err(TailError::Standby);

@@ -13,20 +13,21 @@ use crate::outbox::{LOCK_TRIES, lock_pause};
 
 /// The first look at a server, all of one snapshot.
 #[derive(Debug)]
-pub(super) struct Look {
-    pub(super) standby: bool,
-    pub(super) epoch: i64,
-    pub(super) snapshot: String,
-    pub(super) from_another_server: bool,
+pub(crate) struct Look {
+    pub(crate) standby: bool,
+    pub(crate) epoch: i64,
+    pub(crate) snapshot: String,
+    pub(crate) from_another_server: bool,
 }
 
 /// A row that is visible and has an xid that is not below `xmax` was not written by this server: `xmax` is one
 /// past the last transaction that had ended.
-pub(super) async fn look(connection: &mut PgConnection) -> Result<Look, StoreError> {
+pub(crate) async fn look(connection: &mut PgConnection) -> Result<Look, StoreError> {
     sqlx::query_as!(
         Look,
         r#"select pg_is_in_recovery() as "standby!", epoch, pg_current_snapshot()::text as "snapshot!",
                   exists (select from outbox where xid >= pg_snapshot_xmax(pg_current_snapshot()))
+                      or coalesce(emptied_xid >= pg_snapshot_xmax(pg_current_snapshot()), false)
                       as "from_another_server!"
            from stream_state"#
     )
@@ -36,7 +37,7 @@ pub(super) async fn look(connection: &mut PgConnection) -> Result<Look, StoreErr
 }
 
 /// Empties the outbox and raises the epoch, in one transaction. The journal keeps everything; watchers read it.
-pub(super) async fn start_new_epoch(connection: &mut PgConnection) -> Result<(), StoreError> {
+pub(crate) async fn start_new_epoch(connection: &mut PgConnection) -> Result<(), StoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -68,10 +69,13 @@ async fn try_new_epoch(connection: &mut PgConnection) -> Result<(), StoreError> 
         .map_err(StoreError::during(EMPTY))?;
     if look(&mut tx).await?.from_another_server {
         sqlx::query!("truncate outbox").execute(&mut *tx).await.map_err(StoreError::during(EMPTY))?;
-        sqlx::query!("update stream_state set epoch = epoch + 1")
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::during(EMPTY))?;
+        sqlx::query!(
+            "update stream_state set epoch = epoch + 1, emptied_xid = null, emptied_in = null,
+                                     kept_since = clock_timestamp()"
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::during(EMPTY))?;
     }
     tx.commit().await.map_err(StoreError::during(EMPTY))
 }

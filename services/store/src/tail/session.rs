@@ -1,4 +1,4 @@
-//! The tail's connection: one of its own, out of no pool, set up so that a poll is cheap and bounded.
+//! A connection that reads the outbox: one of its own, out of no pool, set up so that a poll is cheap and bounded.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
@@ -8,9 +8,9 @@ use crate::error::StoreError;
 /// The name of the tail's connection in `pg_stat_activity`.
 pub(super) const APPLICATION_NAME: &str = "tallystick tail";
 
-/// Opens the connection.
-pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    let options = options.clone().application_name(APPLICATION_NAME);
+/// Opens the connection, under its name in `pg_stat_activity`.
+pub(crate) async fn open(options: &PgConnectOptions, name: &str) -> Result<PgConnection, StoreError> {
+    let options = options.clone().application_name(name);
     let mut connection = options.connect().await.map_err(StoreError::during("connect the outbox tail"))?;
     configure(&mut connection).await?;
     Ok(connection)

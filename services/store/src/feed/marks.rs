@@ -1,0 +1,60 @@
+//! Marks: snapshots that are left on the way, one about every [`MARK_EVERY`] changes, so that a reader who is hours behind
+//! takes many small steps and not one that must be sorted whole for every page.
+//!
+//! Promises: a mark is a snapshot that this server had. Must not know: who reads. A mark that is missing, or left twice, costs time
+//! and nothing else.
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::error::StoreError;
+
+/// Changes between two marks.
+pub const MARK_EVERY: i64 = 5000;
+
+/// Leaves a mark when [`MARK_EVERY`] changes have come since the last one, and takes away those that lie before all slots;
+/// says whether it did. On a connection of its own, which lives for one look.
+///
+/// # Errors
+/// [`StoreError::Database`]; try again later.
+pub async fn leave_mark(options: &PgConnectOptions) -> Result<bool, StoreError> {
+    const LEAVE: &str = "leave a mark in the ledger";
+    let options = options.clone().application_name("tallystick marks");
+    let mut connection = options.connect().await.map_err(StoreError::during(LEAVE))?;
+    // The counting stops at the number that is wanted, by the index on xid.
+    let left = sqlx::query!(
+        r#"with source as materialized (
+               select concat_ws('/', system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
+                                'outbox'::regclass::oid) as source
+               from pg_control_system()
+           ), last as materialized (
+               select source, coalesce((select max_mark.next_xid from outbox_marks as max_mark
+                                        where max_mark.source = source.source
+                                        order by max_mark.next_xid desc limit 1), '0'::xid8) as next_xid
+               from source
+           )
+           insert into outbox_marks (source, next_xid, snapshot, taken_at)
+           select source, pg_snapshot_xmax(pg_current_snapshot()), pg_current_snapshot(), clock_timestamp()
+           from last
+           where (select count(*) from (select from outbox where xid >= last.next_xid limit $1) as new) >= $1
+             and (select count(*) from pg_snapshot_xip(pg_current_snapshot())) <= $2
+           on conflict do nothing"#,
+        MARK_EVERY,
+        i64::try_from(super::MAX_IN_PROGRESS).unwrap_or(i64::MAX)
+    )
+    .execute(&mut connection)
+    .await
+    .map_err(StoreError::during(LEAVE))?;
+    if left.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query!(
+        "delete from outbox_marks
+         where taken_at < clock_timestamp()
+                          - make_interval(secs => (select slot_seconds from stream_state) * 16)"
+    )
+    .execute(&mut connection)
+    .await
+    .map_err(StoreError::during("take old marks away"))?;
+    Ok(true)
+}
