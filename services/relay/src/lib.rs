@@ -18,8 +18,10 @@ mod event;
 mod follow;
 mod heads;
 mod hub;
+mod ledger;
 mod limits;
 mod mailbox;
+mod marks;
 mod measure;
 mod pause;
 mod progress;
@@ -32,6 +34,7 @@ mod wake;
 
 pub use error::{AddError, SubscribeError, SubscriptionError, WaitError};
 pub use event::Event;
+pub use ledger::{Ledger, LedgerError, LedgerMessage, LedgerOrder};
 pub use limits::*;
 pub use measure::Measures;
 pub use progress::Health;

@@ -66,3 +66,13 @@ pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Time between two looks for an outdated outbox slot; a slot is hours long.
 pub const RETENTION_ROUND: Duration = Duration::from_secs(60);
+
+/// Longest time between two looks of a ledger stream at the outbox: what a lost hint may cost a projection.
+pub const LEDGER_POLL: Duration = Duration::from_millis(50);
+/// Shortest time between two looks of a ledger stream: a step takes up the commits of 10 ms.
+pub const LEDGER_GAP: Duration = Duration::from_millis(10);
+/// Entries of one message of a ledger stream, unless one operation alone has more.
+pub const MAX_LEDGER_ENTRIES: usize = 500;
+/// Time between two counts of what has changed since the last mark in the ledger: under 10,000 changes a second a step between
+/// marks is two such counts long.
+pub const MARK_ROUND: Duration = Duration::from_secs(1);

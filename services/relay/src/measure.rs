@@ -28,6 +28,7 @@ pub struct Measures {
     removals: Counter,
     currents: Counter,
     entries: Counter,
+    ledger_entries: Counter,
     pub(crate) refills: Counter,
     pub(crate) overflows: Counter,
     pub(crate) slow_readers: Counter,
@@ -49,6 +50,7 @@ impl Default for Measures {
             removals,
             currents,
             entries: Counter::default(),
+            ledger_entries: Counter::default(),
             refills: Counter::default(),
             overflows: Counter::default(),
             slow_readers: Counter::default(),
@@ -68,6 +70,8 @@ impl Measures {
         );
         registry.register("watch_messages", "Messages of streams, by type", self.messages.clone());
         registry.register("watch_entries", "Journal entries in these messages", self.entries.clone());
+        let help = "Journal entries in messages of WatchLedger";
+        registry.register("ledger_entries", help, self.ledger_entries.clone());
         let help =
             "Pages that streams read from the journal: catch-up after attaching, or after a lost queue";
         registry.register("watch_refills", help, self.refills.clone());
@@ -79,6 +83,10 @@ impl Measures {
     pub(crate) fn polled(&self, rows: usize, took: Duration) {
         self.polls.observe(took.as_secs_f64());
         self.rows.inc_by(u64::try_from(rows).unwrap_or(0));
+    }
+
+    pub(crate) fn ledger_sent(&self, entries: usize) {
+        self.ledger_entries.inc_by(u64::try_from(entries).unwrap_or(0));
     }
 
     pub(crate) fn sent(&self, message: &Message) {

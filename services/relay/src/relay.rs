@@ -14,6 +14,7 @@ use crate::error::SubscribeError;
 use crate::follow::Follower;
 use crate::heads::Heads;
 use crate::hub::Hub;
+use crate::ledger::{Ledger, LedgerOrder};
 use crate::limits::{
     DEFAULT_MAX_STREAMS, MAX_BOOKMARK_INTERVAL, MAX_TARGETS, MAX_WAITERS, MAX_WATCHES, MIN_BOOKMARK_INTERVAL,
     READS_AT_ONCE,
@@ -21,7 +22,7 @@ use crate::limits::{
 use crate::measure::Measures;
 use crate::progress::{Health, Progress};
 use crate::subscription::{Journal, Order, Subscription};
-use crate::{retention, wake};
+use crate::{ledger, marks, retention, wake};
 
 /// How commits of other replicas are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     streams: Arc<Semaphore>,
     max_streams: usize,
     progress: watch::Receiver<Progress>,
+    hints: watch::Receiver<wake::Hints>,
     tasks: TaskTracker,
     measures: Measures,
 }
@@ -87,12 +89,13 @@ impl Relay {
             store: store.clone(),
             hub: Arc::clone(&hub),
             progress,
-            hints: hints_receiver,
+            hints: hints_receiver.clone(),
             shutdown: shutdown.clone(),
             measures: measures.clone(),
         };
         tasks.spawn(follower.run());
         tasks.spawn(retention::run(store.clone(), shutdown.clone()));
+        tasks.spawn(marks::run(store.clone(), shutdown.clone()));
         if options.wake_ups == WakeUps::Listen {
             let own = OwnHints::default();
             tasks.spawn(wake::listen(store.clone(), own.clone(), hints, shutdown.clone()));
@@ -109,6 +112,7 @@ impl Relay {
             streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
             max_streams: options.max_streams,
             progress: progress_receiver,
+            hints: hints_receiver,
             shutdown,
             tasks,
             measures,
@@ -148,6 +152,26 @@ impl Relay {
                 _permit: permit,
             },
         ))
+    }
+
+    /// Opens a stream of all changes of the ledger, which has a connection of its own: the caller bounds their number. The
+    /// database is asked from the first [`Ledger::next`] on.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Stopping`].
+    pub fn watch_ledger(&self, order: LedgerOrder) -> Result<Ledger, SubscribeError> {
+        let inner = &self.0;
+        if inner.shutdown.is_cancelled() {
+            return Err(SubscribeError::Stopping);
+        }
+        let sources = ledger::Sources {
+            store: inner.store.clone(),
+            token_key: Arc::clone(&inner.token_key),
+            hints: inner.hints.clone(),
+            shutdown: inner.shutdown.clone(),
+            measures: inner.measures.clone(),
+        };
+        Ok(Ledger::new(sources, order))
     }
 
     /// What readiness needs to know.

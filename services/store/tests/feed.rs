@@ -162,13 +162,13 @@ async fn a_reader_far_behind_goes_from_mark_to_mark() {
     let database = harness::database().await;
     let (feed, from) = started(&database).await;
     let (mut writer, mut other) = (connection(&database).await, connection(&database).await);
-    assert!(!leave_mark(&options(&database)).await.unwrap());
+    assert!(!leave_mark(database.pool()).await.unwrap());
     let mut open = other.begin().await.unwrap();
     write(&mut open, "open", 1, 2).await;
     for round in 0..3 {
         write(&mut writer, "a", round * MARK_EVERY + 1, (round + 1) * MARK_EVERY).await;
-        assert!(leave_mark(&options(&database)).await.unwrap());
-        assert!(!leave_mark(&options(&database)).await.unwrap());
+        assert!(leave_mark(database.pool()).await.unwrap());
+        assert!(!leave_mark(database.pool()).await.unwrap());
     }
     open.commit().await.unwrap();
     write(&mut writer, "a", 3 * MARK_EVERY + 1, 3 * MARK_EVERY + 1).await;
@@ -188,7 +188,7 @@ async fn a_reader_far_behind_goes_from_mark_to_mark() {
     let old = "update outbox_marks set taken_at = taken_at - interval '4 days'";
     sqlx::query(old).execute(&mut writer).await.unwrap();
     write(&mut writer, "a", 3 * MARK_EVERY + 2, 4 * MARK_EVERY).await;
-    assert!(leave_mark(&options(&database)).await.unwrap());
+    assert!(leave_mark(database.pool()).await.unwrap());
     let left: i64 =
         sqlx::query_scalar("select count(*) from outbox_marks").fetch_one(&mut writer).await.unwrap();
     assert_eq!(left, 1);

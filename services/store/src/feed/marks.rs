@@ -4,8 +4,7 @@
 //! Promises: a mark is a snapshot that this server had. Must not know: who reads. A mark that is missing, or left twice, costs time
 //! and nothing else.
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::PgPool;
 
 use crate::error::StoreError;
 
@@ -13,14 +12,11 @@ use crate::error::StoreError;
 pub const MARK_EVERY: i64 = 5000;
 
 /// Leaves a mark when [`MARK_EVERY`] changes have come since the last one, and takes away those that lie before all slots;
-/// says whether it did. On a connection of its own, which lives for one look.
+/// says whether it did.
 ///
 /// # Errors
 /// [`StoreError::Database`]; try again later.
-pub async fn leave_mark(options: &PgConnectOptions) -> Result<bool, StoreError> {
-    const LEAVE: &str = "leave a mark in the ledger";
-    let options = options.clone().application_name("tallystick marks");
-    let mut connection = options.connect().await.map_err(StoreError::during(LEAVE))?;
+pub async fn leave_mark(pool: &PgPool) -> Result<bool, StoreError> {
     // The counting stops at the number that is wanted, by the index on xid.
     let left = sqlx::query!(
         r#"with source as materialized (
@@ -42,9 +38,9 @@ pub async fn leave_mark(options: &PgConnectOptions) -> Result<bool, StoreError> 
         MARK_EVERY,
         i64::try_from(super::MAX_IN_PROGRESS).unwrap_or(i64::MAX)
     )
-    .execute(&mut connection)
+    .execute(pool)
     .await
-    .map_err(StoreError::during(LEAVE))?;
+    .map_err(StoreError::during("leave a mark in the ledger"))?;
     if left.rows_affected() == 0 {
         return Ok(false);
     }
@@ -53,7 +49,7 @@ pub async fn leave_mark(options: &PgConnectOptions) -> Result<bool, StoreError> 
          where taken_at < clock_timestamp()
                           - make_interval(secs => (select slot_seconds from stream_state) * 16)"
     )
-    .execute(&mut connection)
+    .execute(pool)
     .await
     .map_err(StoreError::during("take old marks away"))?;
     Ok(true)
