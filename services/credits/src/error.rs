@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{AccountId, GrantId, HoldId, Invalid, Problem, Unit};
-use relay::{AddError, MAX_TARGETS, SubscribeError, SubscriptionError, Target};
+use relay::{AddError, LedgerError, MAX_TARGETS, SubscribeError, SubscriptionError, Target};
 use signature::SignatureError;
 use store::{AccountError, ApplyError, StoreError};
 use stripe::NotAnEvent;
@@ -105,6 +105,15 @@ pub(crate) enum CallError {
         /// Targets allowed.
         limit: usize,
     },
+    /// The process has as many streams of the ledger as it may have.
+    #[error("too many ledger streams")]
+    TooManyLedgerStreams {
+        /// Streams allowed.
+        limit: usize,
+    },
+    /// A stream of the ledger that the relay ended.
+    #[error("ledger stream ended")]
+    Ledger(#[source] LedgerError),
     /// A stream that the relay ended.
     #[error("subscription ended")]
     Subscription(#[source] SubscriptionError),

@@ -94,6 +94,8 @@ pub struct Limits {
     pub streams: usize,
     /// Open streams of one principal: one caller cannot take them all.
     pub streams_per_principal: usize,
+    /// Open streams of the ledger: each reads the database on a connection of its own.
+    pub ledger_streams: usize,
     /// A stream ends, with a GoAway, at a random moment between this age and twice that: so that load finds its way to
     /// replicas that came later.
     pub stream_age: Duration,
@@ -114,6 +116,7 @@ impl Default for Limits {
             waiting_reads: 256,
             streams: 10_000,
             streams_per_principal: 5_000,
+            ledger_streams: 4,
             stream_age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(15),
         }

@@ -19,7 +19,7 @@ const BUCKETS_S: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 
 /// The RPCs, and last what stands for every name that is none: callers choose names, and each would be a series.
-const RPCS: [&str; 27] = [
+const RPCS: [&str; 28] = [
     "GrantCredits",
     "SpendCredits",
     "ApplyBatch",
@@ -42,6 +42,7 @@ const RPCS: [&str; 27] = [
     "ExplainBalance",
     "QuoteSpend",
     "ExportEntries",
+    "WatchLedger",
     "GetAccount",
     "UpdateAccount",
     "EraseAccountData",
@@ -53,7 +54,7 @@ const RPCS: [&str; 27] = [
 const ADMIN_RPCS: [&str; 4] = ["GetAccount", "UpdateAccount", "EraseAccountData", "SetTestClock"];
 
 /// The RPCs whose calls last as long as their readers like; their time says nothing and is not counted.
-const STREAMS: [&str; 2] = ["WatchCredits", "WatchCreditSet"];
+const STREAMS: [&str; 3] = ["WatchCredits", "WatchCreditSet", "WatchLedger"];
 
 /// What became of a Stripe event.
 const EVENT_STATES: [&str; 5] = ["applied", "ignored", "parked", "failed", "duplicate"];

@@ -25,6 +25,7 @@ mod settled;
 mod spend_credits;
 mod watch_credit_set;
 mod watch_credits;
+mod watch_ledger;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ use crate::error::CallError;
 use crate::limits::Limits;
 use crate::measure::Measures;
 use crate::server::UnixClock;
-use crate::streams::Streams;
+use crate::streams::{LedgerStreams, Streams};
 use crate::units::UnitPolicy;
 
 /// What is known about Stripe's webhooks.
@@ -65,6 +66,7 @@ pub(crate) struct CreditRpc {
     units: Arc<UnitPolicy>,
     webhooks: Webhooks,
     streams: Streams,
+    ledger_streams: LedgerStreams,
     /// Reads that may wait for a version at once.
     waiting: Semaphore,
     /// Commands of batches that may be in the store's queues at once.
@@ -88,7 +90,8 @@ impl CreditRpc {
         let batched = Semaphore::new(limits.batched_commands);
         let (streams, stream_age) = (Streams::new(limits), limits.stream_age);
         let units = Arc::new(units);
-        Self { store, relay, units, webhooks, streams, waiting, batched, stream_age, closing }
+        let ledger_streams = LedgerStreams::new(limits);
+        Self { store, relay, units, webhooks, streams, ledger_streams, waiting, batched, stream_age, closing }
     }
 
     /// Whether a command may be applied: its account is covered and its unit declared.
@@ -258,6 +261,15 @@ impl CreditService for CreditRpc {
         request: Request<v1::ExportEntriesRequest>,
     ) -> Result<Response<v1::ExportEntriesResponse>, Status> {
         Ok(Response::new(self.export(request).await?))
+    }
+
+    type WatchLedgerStream = watch_ledger::Messages;
+
+    async fn watch_ledger(
+        &self,
+        request: Request<v1::WatchLedgerRequest>,
+    ) -> Result<Response<Self::WatchLedgerStream>, Status> {
+        Ok(Response::new(self.watch_all(request)?))
     }
 
     async fn apply_stripe_event(

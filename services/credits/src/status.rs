@@ -4,6 +4,7 @@
 //! and its chain is logged here, once. What each reason means is documented at `ErrorReason` in the .proto files.
 
 mod denied;
+mod ledger;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use domain::{AccountId, Problem, Unit};
 use proto::ERROR_DOMAIN;
 use proto::v1::{self, ErrorReason};
-use relay::SubscriptionError;
+use relay::{LedgerError, SubscriptionError};
 use signature::SignatureError;
 use store::{ApplyError, StoreError};
 use stripe::NotAnEvent;
@@ -65,7 +66,9 @@ pub(crate) fn item_error(error: CallError) -> Box<v1::Error> {
 /// INTERNAL it has logged itself.
 fn log(error: &CallError) {
     match error {
-        CallError::Store(source) | CallError::Subscription(SubscriptionError::Store(source)) => {
+        CallError::Store(source)
+        | CallError::Subscription(SubscriptionError::Store(source))
+        | CallError::Ledger(LedgerError::Store(source)) => {
             let source: &StoreError = source;
             if source.is_transient() {
                 tracing::warn!(error = source as &dyn Error, "the database cannot be reached");
@@ -106,7 +109,7 @@ const fn code(reason: ErrorReason) -> Code {
         | R::NotASandboxAccount => Code::FailedPrecondition,
         R::IdempotencyKeyReused | R::AlreadyWatched => Code::AlreadyExists,
         R::GrantNotFound | R::HoldNotFound | R::EntryNotFound | R::AccountNotFound => Code::NotFound,
-        R::HistoryNotAvailable => Code::OutOfRange,
+        R::Compacted | R::HistoryNotAvailable => Code::OutOfRange,
         R::AccountContended => Code::Aborted,
         R::VersionNotReached | R::DeadlinePassed => Code::DeadlineExceeded,
         R::OutcomeUnknown | R::DatabaseUnavailable | R::Overloaded | R::ShuttingDown => Code::Unavailable,
@@ -138,6 +141,7 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | R::ThinEventNotAccepted
         | R::BadResumeToken
         | R::BadPageToken
+        | R::Compacted
         | R::HistoryNotAvailable
         | R::GrantNotFound
         | R::InsufficientCredits
@@ -220,6 +224,8 @@ fn row(error: &CallError) -> Row {
             format!("the stream watches {limit} balances, its maximum"),
             vec![("limit", limit.to_string())],
         ),
+        CallError::TooManyLedgerStreams { limit } => ledger::too_many(*limit),
+        CallError::Ledger(why) => ledger::ended(why),
         CallError::Subscription(why) => subscription(why),
         CallError::CredentialMissing => plain(R::CredentialMissing, "the call carries no credential", vec![]),
         CallError::CredentialInvalid => plain(R::CredentialInvalid, "the credential is not valid", vec![]),

@@ -17,6 +17,19 @@ pub(crate) struct Streams {
     open: Arc<Mutex<HashMap<String, usize>>>,
 }
 
+/// Places for streams of the ledger, of all callers together: each has a connection to the database of its own.
+#[derive(Debug)]
+pub(crate) struct LedgerStreams {
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) limit: usize,
+}
+
+impl LedgerStreams {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { places: Arc::new(Semaphore::new(limits.ledger_streams)), limit: limits.ledger_streams }
+    }
+}
+
 /// One open stream.
 #[derive(Debug)]
 pub(crate) struct StreamPermit {

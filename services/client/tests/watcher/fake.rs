@@ -52,6 +52,7 @@ impl Fake {
 
 #[tonic::async_trait]
 impl CreditService for Fake {
+    type WatchLedgerStream = BoxStream<'static, Result<v1::WatchLedgerResponse, Status>>;
     type WatchCreditsStream = BoxStream<'static, Result<WatchCreditsResponse, Status>>;
     type WatchCreditSetStream = BoxStream<'static, Result<WatchCreditSetResponse, Status>>;
 
@@ -182,6 +183,13 @@ impl CreditService for Fake {
         &self,
         _: Request<v1::QuoteSpendRequest>,
     ) -> Result<Response<v1::QuoteSpendResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn watch_ledger(
+        &self,
+        _: Request<v1::WatchLedgerRequest>,
+    ) -> Result<Response<Self::WatchLedgerStream>, Status> {
         Err(Status::unimplemented("not faked"))
     }
 

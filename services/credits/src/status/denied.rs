@@ -94,6 +94,6 @@ pub(super) fn hold_not_found(hold_id: HoldId) -> Row {
 }
 
 /// As RFC 3339 writes it, in UTC.
-fn moment(micros: i64) -> String {
+pub(super) fn moment(micros: i64) -> String {
     proto_timestamp(Timestamp::from_micros(micros)).to_string()
 }

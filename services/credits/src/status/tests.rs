@@ -248,6 +248,34 @@ fn table() -> Vec<(CallError, &'static str, &'static str)> {
             "the stream watches 1000 balances, its maximum",
         ),
         (
+            CallError::TooManyLedgerStreams { limit: 4 },
+            "TOO_MANY_STREAMS",
+            "4 streams of the ledger are open in this process, its maximum",
+        ),
+        (
+            CallError::Ledger(LedgerError::BadResumeToken),
+            "BAD_RESUME_TOKEN",
+            "the resume token is not of this installation",
+        ),
+        (
+            CallError::Ledger(LedgerError::Compacted {
+                oldest: domain::Timestamp::from_micros(1_763_812_800_000_000),
+            }),
+            "COMPACTED",
+            "changes are kept since 2025-11-22T12:00:00Z: start anew",
+        ),
+        (
+            CallError::Ledger(LedgerError::TooManyInProgress),
+            "OVERLOADED",
+            "the database has more transactions in progress than a resume token holds",
+        ),
+        (CallError::Ledger(LedgerError::Stopping), "SHUTTING_DOWN", "the service is shutting down"),
+        (
+            CallError::Ledger(LedgerError::Store(std::sync::Arc::new(StoreError::Corrupt("secret detail")))),
+            "INTERNAL",
+            internal,
+        ),
+        (
             CallError::Subscription(SubscriptionError::SlowReader),
             "SLOW_READER",
             "the stream's reader is too slow",

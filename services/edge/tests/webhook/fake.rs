@@ -68,6 +68,7 @@ pub(crate) fn channel_to(address: SocketAddr) -> Channel {
 
 #[tonic::async_trait]
 impl CreditService for Fake {
+    type WatchLedgerStream = Empty<Result<v1::WatchLedgerResponse, Status>>;
     type WatchCreditsStream = Empty<Result<WatchCreditsResponse, Status>>;
     type WatchCreditSetStream = Empty<Result<WatchCreditSetResponse, Status>>;
 
@@ -208,6 +209,13 @@ impl CreditService for Fake {
         &self,
         _: Request<v1::QuoteSpendRequest>,
     ) -> Result<Response<v1::QuoteSpendResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn watch_ledger(
+        &self,
+        _: Request<v1::WatchLedgerRequest>,
+    ) -> Result<Response<Self::WatchLedgerStream>, Status> {
         Err(Status::unimplemented("not faked"))
     }
 
