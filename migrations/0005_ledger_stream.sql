@@ -50,6 +50,15 @@ create trigger outbox_13_emptied before truncate on outbox_13 for each statement
 create trigger outbox_14_emptied before truncate on outbox_14 for each statement execute function record_emptied();
 create trigger outbox_15_emptied before truncate on outbox_15 for each statement execute function record_emptied();
 
+-- What transaction ids of the outbox mean something in: the server's system identifier, the timeline that it writes, the database
+-- and the outbox itself, which restores make anew. The name of a log file has the timeline at once; the control file has that
+-- of its last checkpoint, which may be minutes older than a promotion.
+create function outbox_source() returns text language sql stable as $$
+    select concat_ws('/', c.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), d.oid, 'outbox'::regclass::oid)
+    from pg_control_system() as c, pg_database as d
+    where d.datname = current_database()
+$$;
+
 -- Snapshots of this server, one about every 5000 changes: a reader who is far behind goes from one to the next, so that no
 -- step has to sort more than lies between two.
 create table outbox_marks (
@@ -57,7 +66,7 @@ create table outbox_marks (
     next_xid        xid8 not null,
     snapshot        pg_snapshot not null,
     taken_at        timestamptz not null,
-    -- The server, timeline and outbox that it is of: xids of another one mean nothing here.
+    -- outbox_source() when it was taken: xids of another one mean nothing here.
     source          text not null,
     constraint outbox_marks_pkey primary key (source, next_xid)
 );

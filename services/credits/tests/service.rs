@@ -29,6 +29,8 @@ mod exports;
 mod holds;
 #[path = "service/holds_listed.rs"]
 mod holds_listed;
+#[path = "service/ledger.rs"]
+mod ledger;
 #[path = "service/lifecycle.rs"]
 mod lifecycle;
 #[path = "service/past.rs"]

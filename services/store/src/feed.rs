@@ -70,7 +70,8 @@ pub enum FeedError {
 pub struct Origin {
     /// Raised by a restore from a dump, and by operators.
     pub epoch: i64,
-    /// The server's system identifier, its timeline, and the outbox's own object id.
+    /// The server's system identifier, its timeline, and the object ids of the database and the outbox (`outbox_source` in the
+    /// migrations).
     pub source: String,
 }
 
@@ -237,19 +238,11 @@ impl Feed {
     }
 }
 
-/// `pg_walfile_name` has the timeline that the server writes now; the control file has that of its last checkpoint, which
-/// may be minutes older than a promotion.
 async fn read_origin(connection: &mut PgConnection) -> Result<Origin, StoreError> {
-    sqlx::query_as!(
-        Origin,
-        r#"select epoch,
-                  concat_ws('/', system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
-                            'outbox'::regclass::oid) as "source!"
-           from stream_state, pg_control_system()"#
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(StoreError::during("read where the outbox comes from"))
+    sqlx::query_as!(Origin, r#"select epoch, outbox_source() as "source!" from stream_state"#)
+        .fetch_one(connection)
+        .await
+        .map_err(StoreError::during("read where the outbox comes from"))
 }
 
 #[derive(Debug)]

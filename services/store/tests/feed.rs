@@ -321,7 +321,9 @@ async fn the_origin_is_that_of_server_timeline_and_outbox() {
     let first = feed(&database).await.origin().clone();
     assert_eq!(feed(&database).await.origin(), &first);
     let parts: Vec<&str> = first.source.split('/').collect();
-    assert_eq!((first.epoch, parts.len(), parts[1]), (1, 3, "00000001"));
+    assert_eq!((first.epoch, parts.len(), parts[1]), (1, 4, "00000001"));
+    let another = harness::database().await;
+    assert_ne!(feed(&another).await.origin(), &first);
     sqlx::query("alter table outbox rename to old").execute(&mut writer).await.unwrap();
     sqlx::query("create table outbox (like old including all)").execute(&mut writer).await.unwrap();
     assert_ne!(feed(&database).await.origin(), &first);

@@ -20,9 +20,7 @@ pub async fn leave_mark(pool: &PgPool) -> Result<bool, StoreError> {
     // The counting stops at the number that is wanted, by the index on xid.
     let left = sqlx::query!(
         r#"with source as materialized (
-               select concat_ws('/', system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
-                                'outbox'::regclass::oid) as source
-               from pg_control_system()
+               select outbox_source() as source
            ), last as materialized (
                select source, coalesce((select max_mark.next_xid from outbox_marks as max_mark
                                         where max_mark.source = source.source
