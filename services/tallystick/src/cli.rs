@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     account, adjust, balance, batch, bench, capture, check_config, completions, dev, explain, export, extend,
-    grant, grants, history, hold, holds, key, migrate, quote, release, reverse, revoke, serve, simulate,
-    spend, units, verify, watch,
+    grant, grants, history, hold, holds, key, ledger, migrate, quote, release, reverse, revoke, serve,
+    simulate, spend, units, verify, watch,
 };
 use crate::error::Error;
 use crate::telemetry::LogArgs;
@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Batch(batch::BatchArgs),
     /// Follow balances live
     Watch(watch::WatchArgs),
+    /// Follow all changes of the ledger, for projections
+    Ledger(ledger::LedgerArgs),
     /// Put load on a running service, and measure it
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -142,6 +144,7 @@ impl Command {
             Self::Units(args) => units::run(&args).await,
             Self::Batch(args) => batch::run(args).await,
             Self::Watch(args) => watch::run(args).await,
+            Self::Ledger(args) => ledger::run(args).await,
             Self::Bench(bench) => bench.run().await,
             Self::Key(key::Key::New(args)) => key::run(&args),
             Self::Completions(args) => completions::run(&args),
@@ -174,6 +177,7 @@ impl Command {
             Self::Units(args) => args.client.json,
             Self::Batch(args) => args.client.json,
             Self::Watch(args) => args.client.json,
+            Self::Ledger(args) => args.client.json,
             Self::Bench(bench) => bench.wants_json(),
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod holds;
 pub(crate) mod key;
+pub(crate) mod ledger;
 pub(crate) mod migrate;
 pub(crate) mod quote;
 pub(crate) mod release;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use credits::{Limits, ServerConfig};
+use prost::Message as _;
 use proto::v1;
 use proto::v1::watch_ledger_response::Event;
+use sqlx::AssertSqlSafe;
 use tonic::{Code, Status, Streaming};
 
 use crate::bad_input::assert_names;
@@ -212,7 +214,7 @@ async fn export_and_resume_under_load_are_the_whole_journal_also_over_many_strea
 async fn cut(served: &Served) {
     let sql = "select pg_terminate_backend(pid) from pg_stat_activity
                where datname = current_database() and application_name = 'tallystick ledger'";
-    sqlx::query(sql).execute(served.database.pool()).await.unwrap();
+    sqlx::raw_sql(sql).execute(served.database.pool()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,7 +267,7 @@ async fn a_token_that_is_changed_foreign_or_of_another_stream_is_refused() {
     // Databases of tests are clones, keys included.
     assert_compacted(&end(&mut open(&mut another.client(), ledger(token.clone())).await).await);
     let rekey = "update stream_state set token_key = decode(repeat('ab', 32), 'hex')";
-    sqlx::query(rekey).execute(third.database.pool()).await.unwrap();
+    sqlx::raw_sql(rekey).execute(third.database.pool()).await.unwrap();
     assert_bad_token(&mut third.client(), token).await;
     let watched = v1::WatchCreditsRequest {
         targets: vec![v1::WatchTarget { account_id: "a".to_owned(), ..v1::WatchTarget::default() }],
@@ -290,14 +292,14 @@ async fn what_retention_took_ends_old_tokens_and_streams_that_are_behind_and_no_
     client.grant_credits(grant("a", "g", 10)).await.unwrap();
     let mut live = open(&mut client, ledger(Token::new())).await;
     let new = next_token(&mut live).await;
-    sqlx::query("truncate outbox").execute(served.database.pool()).await.unwrap();
+    sqlx::raw_sql("truncate outbox").execute(served.database.pool()).await.unwrap();
     assert_compacted(&end(&mut open(&mut client, ledger(old)).await).await);
     let spent = client.spend_credits(spend("a", "s", 4)).await.unwrap().into_inner();
     assert_eq!(entries(&mut live, 1).await, spent.entries);
     assert_eq!(entries(&mut open(&mut client, ledger(new)).await, 1).await, spent.entries);
     // A restore, a failover: what the operator raises when nothing else tells.
     let raise = "update stream_state set epoch = epoch + 1";
-    sqlx::query(raise).execute(served.database.pool()).await.unwrap();
+    sqlx::raw_sql(raise).execute(served.database.pool()).await.unwrap();
     client.spend_credits(spend("a", "s2", 1)).await.unwrap();
     assert_compacted(&end(&mut live).await);
 }
@@ -314,11 +316,14 @@ async fn a_reader_that_takes_nothing_delays_no_truncate_and_is_told_when_it_read
     let mut client = served.client();
     let at = token(&mut client).await;
     // 24 MB: more than the page, its messages and all buffers on the way.
-    let entry =
-        prost::Message::encode_to_vec(&v1::Entry { reference: "r".repeat(12_000), ..v1::Entry::default() });
-    let sql = "insert into outbox (slot, account_id, unit, version, operation_index, operation_size, entry_hash, event, created_at)
-               select 3, 'a', 'credits', v, 0, 1, decode(repeat('00', 32), 'hex'), $1, now() from generate_series(1, 2000) v";
-    sqlx::query(sql).bind(entry).execute(served.database.pool()).await.unwrap();
+    let entry = v1::Entry { reference: "r".repeat(12_000), ..v1::Entry::default() };
+    let entry: String = entry.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sql = format!(
+        "insert into outbox (slot, account_id, unit, version, operation_index, operation_size, entry_hash, event, \
+         created_at) select 3, 'a', 'credits', v, 0, 1, decode(repeat('00', 32), 'hex'), decode('{entry}', 'hex'), now() \
+         from generate_series(1, 2000) v"
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(served.database.pool()).await.unwrap();
     let mut stream = open(&mut client, ledger(at)).await;
     let Event::Entries(first) = message(&mut stream).await.unwrap() else { panic!("no entries") };
     assert!(!first.entries.is_empty());

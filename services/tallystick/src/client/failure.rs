@@ -116,6 +116,9 @@ impl CallError {
             }
             Some(ErrorReason::CredentialMissing) => "pass --api-key-file, or set TALLYSTICK_API_KEY_FILE",
             Some(ErrorReason::CredentialInvalid) => "check the key, and that the service has its hash",
+            Some(ErrorReason::Compacted) => {
+                "take a token (`tallystick ledger --take-token`), export the journal, then go on from the token"
+            }
             Some(ErrorReason::VersionNotReached) => {
                 "that version does not exist yet; wait longer by --timeout-ms"
             }

@@ -17,6 +17,11 @@ impl Columns {
         Self { account: (accounts.len() > 1).then(|| widest.max("ACCOUNT".len())) }
     }
 
+    /// Columns for accounts that are not known before.
+    pub(crate) const fn of_width(width: usize) -> Self {
+        Self { account: Some(width) }
+    }
+
     /// The names of the columns.
     pub(crate) fn header(self) -> String {
         self.row(&["TIME", "ACCOUNT", "UNIT", "VERSION", "EVENT", "CHANGE", "AVAILABLE", ""])
