@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::Process;
+use harness::Process;
 
 /// A command that takes longer has hung; the slowest start on a loaded machine is far below.
 const LIMIT: Duration = Duration::from_secs(40);

@@ -13,20 +13,17 @@
 )]
 
 pub mod api;
-mod binary;
 mod command;
 pub mod history;
 pub mod http;
 pub mod journal;
 pub mod load;
-mod process;
 mod program;
 pub mod scratch;
-pub mod seed;
 mod watcher;
 pub mod webhook;
 
 pub use crate::command::{Finished, run, run_with, start};
-pub use crate::process::Process;
 pub use crate::program::{CATALOGUE, Options, Program, Ready, STOP_LIMIT};
 pub use crate::watcher::{Seen, Watcher};
+pub use harness::{Process, seed};

@@ -3,11 +3,10 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use harness::TestDatabase;
+use harness::{Process, TestDatabase};
 use serde_json::Value;
 
 use crate::command::{self, Finished};
-use crate::process::Process;
 
 /// A start with initdb on a machine that compiles something else at the same time stays below this.
 const START_LIMIT: Duration = Duration::from_secs(60);

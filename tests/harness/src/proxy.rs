@@ -104,7 +104,7 @@ enum What {
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
-    upstream: SocketAddr,
+    upstream: watch::Sender<SocketAddr>,
     rules: Mutex<Vec<Rule>>,
     stalled: watch::Sender<bool>,
     refusing: watch::Sender<bool>,
@@ -136,7 +136,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("bind the proxy's port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: watch::Sender::new(upstream),
             rules: Mutex::default(),
             stalled: watch::Sender::new(false),
             refusing: watch::Sender::new(false),
@@ -176,6 +176,11 @@ impl Proxy {
     /// Forwards again, including what came meanwhile.
     pub fn resume(&self) {
         self.shared.stalled.send_replace(false);
+    }
+
+    /// Forwards new connections to another server; those that there are stay with the old one.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        self.shared.upstream.send_replace(upstream);
     }
 
     /// Closes new connections as soon as they come, until [`Proxy::admit`].
@@ -228,7 +233,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// One connection: ends with either side, with a cut, or with a fault; both sockets are closed by the drop.
 async fn serve(client: TcpStream, mut cuts: watch::Receiver<u64>, shared: Arc<Shared>) {
-    let Ok(server) = TcpStream::connect(shared.upstream).await else { return };
+    let upstream = *shared.upstream.borrow();
+    let Ok(server) = TcpStream::connect(upstream).await else { return };
     if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
         return;
     }

@@ -130,3 +130,19 @@ async fn a_connection_can_be_cut_after_so_many_bytes() {
     assert!(sqlx::raw_sql("select 1").execute(&mut connection).await.is_err());
     fired(&mut trigger).await;
 }
+
+#[tokio::test]
+async fn a_redirected_proxy_sends_new_connections_elsewhere_and_keeps_the_old_ones() {
+    let database = database_with_table().await;
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (proxy, url) = Proxy::for_url(database.url()).await;
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    proxy.redirect(other.local_addr().unwrap());
+    let (accepted, _client) = tokio::join!(
+        tokio::time::timeout(LIMIT, other.accept()),
+        tokio::net::TcpStream::connect(proxy.address())
+    );
+    accepted.expect("the new server was reached").unwrap();
+    sqlx::raw_sql("insert into t values (1)").execute(&mut connection).await.unwrap();
+    assert_eq!(rows(&database).await, "1");
+}

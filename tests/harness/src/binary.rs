@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// When it cannot be built, with what the compiler said.
-pub(crate) fn path() -> &'static PathBuf {
+pub fn program() -> &'static PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| std::env::var_os("TALLYSTICK_TEST_PROGRAM").map_or_else(built, PathBuf::from))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,7 +51,20 @@ impl Process {
     /// # Panics
     /// As [`Process::start`].
     pub async fn start_keeping(arguments: &[&str], variables: &[(&str, &str)], kept_lines: usize) -> Self {
-        let path = tokio::task::spawn_blocking(binary::path).await.expect("the program is there");
+        let path = tokio::task::spawn_blocking(binary::program).await.expect("the program is there");
+        Self::start_program(path, arguments, variables, kept_lines)
+    }
+
+    /// As [`Process::start_keeping`], of the program at this path.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_program(
+        path: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        kept_lines: usize,
+    ) -> Self {
         let mut command = Command::new(path);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in foreign_variables() {
@@ -60,7 +74,7 @@ impl Process {
         let mut child = command.spawn().expect("start the program");
         let pid = child.id().expect("a process that was just started has an id");
         let guardian = Command::new("/bin/sh")
-            .args(["-c", GUARDIAN, "black-box-guardian", &pid.to_string()])
+            .args(["-c", GUARDIAN, "tallystick-guardian", &pid.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
