@@ -28,5 +28,5 @@ pub use crate::database::{TestDatabase, database, database_on};
 pub use crate::invariants::assert_invariants;
 pub use crate::process::Process;
 pub use crate::proxy::{Direction, Fault, Moment, Proxy, Trigger};
-pub use crate::server::{cluster, free_port, server};
+pub use crate::server::{cluster, cluster_from, free_port, server, server_program};
 pub use crate::wait::{eventually, eventually_some};

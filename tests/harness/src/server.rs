@@ -28,10 +28,23 @@ pub fn server() -> &'static Cluster {
 /// # Panics
 /// As [`server`].
 pub fn cluster() -> Cluster {
-    let binaries = binaries();
-    let lifetime = Lifetime::Ephemeral { seed: Some(seed(binaries)) };
+    cluster_from(&seed(binaries()))
+}
+
+/// A server of its own on a copy of a data directory: `cluster` in `seed`, with the passwords beside it. Blocks.
+///
+/// # Panics
+/// As [`server`].
+pub fn cluster_from(seed: &Path) -> Cluster {
+    let lifetime = Lifetime::Ephemeral { seed: Some(seed.to_owned()) };
     let options = Options { data_dir: scratch("server"), port: 0, lifetime };
-    Cluster::start(binaries, &options).unwrap_or_else(|error| panic!("{}", described(&error)))
+    Cluster::start(binaries(), &options).unwrap_or_else(|error| panic!("{}", described(&error)))
+}
+
+/// A program that comes with the servers of this process, such as `pg_dump`; some packages have the server alone.
+pub fn server_program(name: &str) -> Option<PathBuf> {
+    let path = binaries().dir().join(name);
+    path.is_file().then_some(path)
 }
 
 /// A TCP port on 127.0.0.1 on which nobody listens now, outside the range of outgoing connections.

@@ -1,0 +1,2 @@
+//! Runs chaos, and validates histories.
+fn main() {}
