@@ -5,5 +5,20 @@
 //! Promises: a seed repeats commands, faults and their times (not the machine's scheduling); whatever happens, processes
 //! and servers end with the run. Must not know the crates that serve: they are asked from outside.
 
+#![allow(clippy::expect_used, reason = "what a run cannot do without, it panics for")]
+
+mod audit;
 pub mod history;
+mod library;
+mod nemesis;
+mod reader;
+mod replica;
+pub mod report;
+mod run;
+mod source;
 pub mod validate;
+mod world;
+mod writer;
+
+pub use crate::nemesis::possible;
+pub use crate::run::{Progress, RunError, Settings, run};

@@ -19,9 +19,10 @@ pub fn program() -> &'static PathBuf {
 
 fn built() -> PathBuf {
     let own = std::env::current_exe().expect("the path of the test");
-    // target/<profile>/deps/<test>
-    let profile_dir =
-        own.parent().and_then(|deps| deps.parent()).expect("a test lies in target/<profile>/deps");
+    // target/<profile>/deps/<test>, or target/<profile>/<program>
+    let dir = own.parent().expect("a program lies in a directory");
+    let profile_dir = if dir.ends_with("deps") { dir.parent() } else { Some(dir) };
+    let profile_dir = profile_dir.expect("a test lies in target/<profile>/deps");
     let target_dir = profile_dir.parent().expect("a profile lies in a target directory");
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
