@@ -174,7 +174,7 @@ fn judge(dir: &Path, json: bool) -> ExitCode {
             Err(error) => return failed(&error),
         }
     } else {
-        print!("{}history: {}\n", report.table(), dir.display());
+        println!("{}history: {}", report.table(), dir.display());
     }
     if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -73,7 +73,7 @@ impl Plan {
 fn quick(nemesis: Nemesis) -> (u64, u64) {
     match nemesis {
         Nemesis::StallDatabase => (3300, 3900),
-        Nemesis::IdleWriter => (3500, 4200),
+        Nemesis::IdleWriter => (5000, 5600),
         Nemesis::CutDatabase | Nemesis::StuckReader => (800, 2400),
         Nemesis::FreezePostgres | Nemesis::FreezeService | Nemesis::StallClients => (600, 1600),
         Nemesis::FreezeBackend => (500, 1200),

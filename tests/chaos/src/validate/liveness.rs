@@ -8,7 +8,7 @@ use super::{Bounds, Facts, Findings, micros};
 use crate::history::{Event, Nemesis, Outcome};
 
 /// Time in which a replica finds its feet after another fault.
-const RECOVERY: u64 = 4_000_000;
+const RECOVERY: u64 = 1_500_000;
 
 /// After the last fault writes are answered, every reader has a stream, and every stream is at the journal's end.
 pub(super) fn converged(facts: &Facts<'_>, _: &Bounds) -> Findings {
@@ -64,14 +64,13 @@ pub(super) fn immune(facts: &Facts<'_>, bounds: &Bounds) -> Findings {
             let Some(answered) = facts.acknowledged_at(*account, entry.0) else { continue };
             let in_time = idle.iter().any(|w| w.begin <= answered && answered < w.lift);
             let is_old = step.stream.opened.saturating_add(RECOVERY) < answered;
-            if !in_time
-                || !is_old
-                || step.stream.was_paused(step.at, RECOVERY)
-                || is_troubled(facts, answered)
-            {
+            if !in_time || !is_old || step.stream.was_paused(step.at, RECOVERY) {
                 continue;
             }
             let late = step.at.saturating_sub(answered);
+            if late > limit && is_troubled(facts, answered, limit) {
+                continue;
+            }
             let wrong = (late > limit)
                 .then(|| format!("version {} of account {account} came {late} µs after its answer", entry.0));
             findings.check(step.line, wrong);
@@ -80,11 +79,11 @@ pub(super) fn immune(facts: &Facts<'_>, bounds: &Bounds) -> Findings {
     findings
 }
 
-/// Whether another fault was about at this time, or shortly before or after.
-fn is_troubled(facts: &Facts<'_>, at: u64) -> bool {
+/// Whether another fault was about while a change was under way, or shortly before.
+fn is_troubled(facts: &Facts<'_>, at: u64, limit: u64) -> bool {
     facts.windows.iter().any(|window| {
         window.nemesis != Nemesis::IdleWriter
-            && window.begin <= at.saturating_add(RECOVERY)
+            && window.begin <= at.saturating_add(limit)
             && at <= window.finish.saturating_add(RECOVERY)
     })
 }
