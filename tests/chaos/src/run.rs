@@ -157,18 +157,16 @@ fn read(settings: &Settings, world: &Arc<World>) -> (JoinSet<()>, Vec<Seen>) {
     (readers, seen)
 }
 
-/// Faults, until the time is over and each has come as often as the others.
+/// Faults, until the time is over and each has come.
 async fn storm(settings: &Settings, world: &Arc<World>, tell: &mut impl FnMut(&World, &str)) {
     let pace = if settings.duration < LONG { Pace::Quick } else { Pace::Long };
     let mut plan = Plan::new(&settings.nemeses, settings.replicas, pace, settings.seed);
     let end_at = Instant::now() + settings.duration;
-    let mut first = true;
-    while first || Instant::now() < end_at || !plan.is_round() {
+    while Instant::now() < end_at || !plan.has_gone_round() {
         let Some(strike) = plan.draw() else {
             sleep(settings.duration).await;
             return;
         };
-        first = false;
         let mut strikes = vec![strike];
         if strike.together {
             strikes.extend(plan.draw());

@@ -35,9 +35,9 @@ impl Plan {
         Self { enabled: enabled.to_vec(), round: Vec::new(), replicas, pace, random, number: 0 }
     }
 
-    /// Whether every enabled fault has been drawn as often as every other.
-    pub(crate) fn is_round(&self) -> bool {
-        self.round.is_empty()
+    /// Whether every enabled fault has been drawn.
+    pub(crate) fn has_gone_round(&self) -> bool {
+        usize::try_from(self.number).is_ok_and(|drawn| drawn >= self.enabled.len())
     }
 
     /// The next fault; none when none is enabled.
