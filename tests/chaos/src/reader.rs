@@ -50,7 +50,7 @@ pub(crate) struct Reader {
     pub(crate) seen: Seen,
 }
 
-/// A version and its whole hash.
+/// A version and its whole hash; an empty one: version 0, or not to be told.
 type Place = (i64, Bytes);
 
 /// How a stream ended.
@@ -151,15 +151,19 @@ impl Reader {
             let start = Some((0, Bytes::new()));
             let place = match beginning.from {
                 From::Last => self.places.get(account).cloned().or(start),
-                From::Earlier => {
-                    self.earlier.get(account).and_then(|places| places.choose(&mut self.random)).cloned()
-                }
+                From::Earlier => self.some_place(*account),
                 From::Start => start,
                 From::OwnToken | From::AnyToken | From::Nothing => None,
             };
             targets.push((*account, place));
         }
         (targets, token)
+    }
+
+    /// Where it was once; now and then without the hash, which a request may leave out.
+    fn some_place(&mut self, account: Account) -> Option<Place> {
+        let (version, hash) = self.earlier.get(&account)?.choose(&mut self.random)?.clone();
+        Some((version, if self.random.random_bool(0.15) { Bytes::new() } else { hash }))
     }
 
     fn take(&mut self, stream: u64, message: WatchCreditsResponse, has_bookmark: &mut bool) {
@@ -251,7 +255,7 @@ fn known(targets: &[(Account, Option<Place>)], token: Option<&Token>) -> Places 
 }
 
 fn target(account: Account, place: Option<&Place>) -> Target {
-    let hash = place.filter(|(version, _)| *version > 0).map(|(_, hash)| Hash::of(hash));
+    let hash = place.filter(|(_, hash)| !hash.is_empty()).map(|(_, hash)| Hash::of(hash));
     Target { account, version: place.map(|(version, _)| *version), hash }
 }
 
@@ -264,12 +268,7 @@ fn request(
         account_id: account_id(*account),
         unit: UNIT.to_owned(),
         after_version: place.as_ref().map(|(version, _)| *version),
-        // Version 0 has none.
-        after_hash: place
-            .clone()
-            .filter(|(version, _)| *version > 0)
-            .map(|(_, hash)| hash)
-            .unwrap_or_default(),
+        after_hash: place.clone().map(|(_, hash)| hash).unwrap_or_default(),
     };
     let mode = if beginning.latest { WatchMode::Latest } else { WatchMode::EveryChange };
     WatchCreditsRequest {

@@ -9,12 +9,12 @@ use nix::sys::signal::Signal;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::history::{Account, Event, Nemesis, Recorder};
+use crate::history::{Account, Event, Hash, Nemesis, Recorder};
 use crate::nemesis::{Pace, Plan, Strike};
 use crate::reader::{Manner, Reader, Seen};
 use crate::replica::{Program, Replica};
 use crate::source::Source;
-use crate::world::{Phase, World};
+use crate::world::{Phase, Places, World};
 use crate::writer::Writer;
 use crate::{audit, library};
 
@@ -213,27 +213,27 @@ async fn calm(world: &Arc<World>, mut writers: JoinSet<()>, tell: &mut impl FnMu
 async fn settle(world: &Arc<World>, seen: &[Seen], tell: &mut impl FnMut(&World, &str)) {
     tell(world, "settling");
     let end_at = Instant::now() + SETTLE_LIMIT;
-    let mut agreed = None;
     while Instant::now() < end_at {
+        // Asked first: once it is so, the heads that are read then are the last.
+        let is_final = no_short_holds(world).await;
         let heads = audit::heads(world).await.unwrap_or_default();
         let is_there = |seen: &Seen| {
             let seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            seen.as_ref().is_some_and(|places| {
-                places
-                    .iter()
-                    .all(|(account, place)| heads.get(account).copied().unwrap_or_default() == *place)
-            })
+            seen.as_ref()
+                .is_some_and(|places| places.iter().all(|(account, place)| is_at(&heads, *account, *place)))
         };
-        // Twice the same: no hold has ended in between.
-        if !heads.is_empty() && seen.iter().all(is_there) {
-            if agreed.as_ref() == Some(&heads) && no_short_holds(world).await {
-                break;
-            }
-            agreed = Some(heads);
+        if is_final && !heads.is_empty() && seen.iter().all(is_there) {
+            break;
         }
         sleep(Duration::from_millis(100)).await;
     }
     world.recorder.record(Event::Settled);
+}
+
+/// A stream that began there without a hash has not been told one.
+fn is_at(heads: &Places, account: Account, (version, hash): (i64, Hash)) -> bool {
+    let head = heads.get(&account).copied().unwrap_or_default();
+    head.0 == version && (head.1 == hash || hash == Hash::default())
 }
 
 async fn no_short_holds(world: &World) -> bool {

@@ -126,9 +126,14 @@ impl Writer {
                 if self.random.random_bool(0.7) { Command::Capture(used) } else { Command::Release };
             return Task { account, key, command, hold_id, ttl_s: 0 };
         }
-        // One account has much of the traffic, as a team's wallet does.
-        let account =
-            if self.random.random_bool(0.3) { 1 } else { self.random.random_range(1..=self.world.accounts) };
+        // One account has much of the traffic, as a team's wallet does; most have little, so that a change that was
+        // missed is not made good by the next one at once.
+        let accounts = self.world.accounts;
+        let account = match self.random.random_range(0..20) {
+            0..8 => 1,
+            8..18 => self.random.random_range(1..=accounts.div_ceil(3)),
+            _ => self.random.random_range(1..=accounts),
+        };
         // More is asked for than there is, so that many find nothing left.
         let command = match self.random.random_range(0..10) {
             0..4 => Command::Grant(self.random.random_range(1..=100)),
