@@ -162,6 +162,9 @@ impl Reader {
 
     /// Where it was once; now and then without the hash, which a request may leave out.
     fn some_place(&mut self, account: Account) -> Option<Place> {
+        if self.random.random_bool(0.3) {
+            return self.places.get(&account).cloned();
+        }
         let (version, hash) = self.earlier.get(&account)?.choose(&mut self.random)?.clone();
         Some((version, if self.random.random_bool(0.15) { Bytes::new() } else { hash }))
     }

@@ -100,10 +100,11 @@ impl World {
         token
     }
 
-    /// One of the tokens, by chance: a number below 1.
+    /// One of the tokens, by chance: a number below 1. Newer ones rather than older: what they tell of may just have been
+    /// lost.
     pub(crate) fn some_token(&self, chance: f64) -> Option<Token> {
         let tokens = self.tokens();
-        let at = (chance * f64::from(u32::try_from(tokens.len()).unwrap_or(0))).floor();
+        let at = (chance.sqrt() * f64::from(u32::try_from(tokens.len()).unwrap_or(0))).floor();
         (0_u32..)
             .zip(tokens.iter())
             .find(|(index, _)| f64::from(*index) >= at)

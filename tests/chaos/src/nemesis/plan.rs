@@ -77,6 +77,8 @@ fn quick(nemesis: Nemesis) -> (u64, u64) {
         Nemesis::CutDatabase | Nemesis::StuckReader => (800, 2400),
         Nemesis::FreezePostgres | Nemesis::FreezeService | Nemesis::StallClients => (600, 1600),
         Nemesis::FreezeBackend => (500, 1200),
+        // Bookmarks come every second: some tell of what is about to be lost.
+        Nemesis::Failover | Nemesis::Restore => (1000, 2000),
         _ => (200, 800),
     }
 }
