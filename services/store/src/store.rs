@@ -21,6 +21,7 @@ use crate::measure::Measures;
 use crate::policy::Policy;
 use crate::request::{Answer, EventAnswer, EventState, Request};
 use crate::stripe_event::StripeEvent;
+use crate::tail::mutants::{self, Mutant};
 
 /// The migrations, in order.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
@@ -114,10 +115,12 @@ impl Store {
             .max_connections(options.lanes.saturating_add(detours))
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(primary(connection)))
             .connect_lazy_with(writes);
         let reads = PgPoolOptions::new()
             .max_connections(options.read_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(primary(connection)))
             .connect_lazy_with(
                 connect
                     .clone()
@@ -240,6 +243,16 @@ impl Store {
     async fn read_connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
         self.0.reads.acquire().await.map_err(StoreError::during("acquire a connection"))
     }
+}
+
+/// Takes a new connection only when it leads to a primary. A standby is behind, so what is read there would contradict
+/// what was sent and acknowledged. A primary becomes a standby by a restart alone, which ends its connections.
+async fn primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let is_standby = sqlx::query_scalar!(r#"select pg_is_in_recovery() as "is_standby!""#);
+    if is_standby.fetch_one(connection).await? && !mutants::is(Mutant::RelayOnAStandby) {
+        return Err(sqlx::Error::Protocol("the server is a standby".to_owned()));
+    }
+    Ok(())
 }
 
 /// Brings a database's schema up to date. Safe to run by several processes at once.

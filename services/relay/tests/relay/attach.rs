@@ -6,8 +6,9 @@ use domain::EntryHash;
 use relay::Order;
 use relay::SnapshotReason::{Initial, ResetDiverged, ResetTooOld};
 use relay::{MAX_TARGETS, READS_AT_ONCE, RelayOptions, SubscribeError};
+use tokio::time::timeout;
 
-use crate::ledger::{Ledger, target};
+use crate::ledger::{LIMIT, Ledger, target};
 use crate::reader::Reader;
 
 #[tokio::test]
@@ -196,7 +197,7 @@ async fn readers_that_stand_still_while_they_catch_up_keep_nobody_from_the_journ
         .collect();
     let mut stuck = Vec::new();
     for stream in &mut streams {
-        stream.next().await.unwrap().unwrap();
+        timeout(LIMIT, stream.next()).await.expect("a message in time").unwrap().unwrap();
         let mut next = Box::pin(stream.next());
         let _ = futures::poll!(&mut next);
         stuck.push(next);

@@ -104,9 +104,10 @@ async fn bookmarks_stop_while_the_source_is_stale_and_come_back_with_it() {
     assert_eq!(reader.version("a"), 2, "what happened meanwhile came before the bookmark");
 }
 
-/// A standby's snapshots do not list what is in progress, so nothing can be proved there.
+/// A standby is behind, and its snapshots do not list what is in progress: what it says contradicts what others were told,
+/// and nothing can be proved there.
 #[tokio::test]
-async fn a_standby_gives_balances_and_no_bookmark() {
+async fn a_standby_gives_nothing() {
     let cluster = harness::cluster();
     let database = harness::database_on(&cluster).await;
     let url = database.url().to_owned();
@@ -122,7 +123,6 @@ async fn a_standby_gives_balances_and_no_bookmark() {
     let targets = vec![target("a", None)];
     let subscription = relay.subscribe(Order::new(targets.clone(), Duration::from_secs(1))).unwrap();
     let mut reader = Reader::new(subscription, &targets);
-    reader.until("a", 0).await;
     let next = timeout(QUIET, reader.subscription.next()).await;
     assert!(next.is_err(), "{next:?}");
     assert!(relay.health().is_stale);

@@ -23,7 +23,7 @@ const fn test_of(mutant: Mutant) -> &'static str {
         }
         Mutant::BookmarkOutsideTheQueue => "bookmarks::a_due_bookmark_waits_behind_what_is_queued",
         Mutant::SilentDropOnOverflow => "live::a_queue_that_is_one_change_too_short_loses_none",
-        Mutant::RelayOnAStandby => "bookmarks::a_standby_gives_balances_and_no_bookmark",
+        Mutant::RelayOnAStandby => "bookmarks::a_standby_gives_nothing",
         Mutant::NotifyAsTheOnlyWakeUp => "attach::without_a_version_a_snapshot_comes_first_then_changes",
         Mutant::TokenWithoutFingerprint => {
             "tokens::a_token_of_another_history_with_the_same_versions_is_reset_and_says_so"

@@ -130,15 +130,15 @@ struct CreditsArgs {
         value_name = "N"
     )]
     max_streams: u32,
-    /// Watches that one API key may have open at once; more are refused as TOO_MANY_STREAMS.
+    /// Watches that one caller (API key) may have open at once; more are refused as TOO_MANY_STREAMS.
     #[arg(
         long,
-        env = "TALLYSTICK_MAX_STREAMS_PER_KEY",
+        env = "TALLYSTICK_MAX_STREAMS_PER_CALLER",
         default_value_t = StreamLimits::default().per_key,
         value_parser = clap::value_parser!(u32).range(1..=MAX_STREAMS),
         value_name = "N"
     )]
-    max_streams_per_key: u32,
+    max_streams_per_caller: u32,
 }
 
 /// What the edge role needs.

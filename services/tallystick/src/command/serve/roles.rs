@@ -211,7 +211,7 @@ fn credits(
         livemode: own.livemode,
         lanes: own.lanes,
         read_connections: own.read_connections,
-        streams: StreamLimits { process: own.max_streams, per_key: own.max_streams_per_key },
+        streams: StreamLimits { process: own.max_streams, per_key: own.max_streams_per_caller },
         secrets,
     })
 }
