@@ -218,6 +218,10 @@ impl Feed {
     /// snapshot's xmax, or was in progress there; except for one that was still in progress when the last slot was
     /// emptied: it held no lock on it, and had written nothing there. (A transaction that stays open for days, prepared and
     /// forgotten perhaps, would else end every stream at every slot.)
+    ///
+    /// In doubt it says that rows are gone: one that was in progress in the snapshot, is older than what was emptied and has
+    /// ended since may have written elsewhere, or nothing at all. With slots that are days old when they go, such a one has
+    /// been open for days.
     async fn check(&mut self, snapshot: &str) -> Result<(), FeedError> {
         let state = sqlx::query!(
             r#"select epoch as "epoch!", (extract(epoch from kept_since) * 1000000)::bigint as "kept_since_us!",

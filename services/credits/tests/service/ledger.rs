@@ -11,7 +11,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::bad_input::assert_names;
 use crate::credentials::{AUDITOR, OPERATOR, READER, WRITER, assert_refused, with_key};
-use crate::served::{Client, LIMIT, Served, config, fact, grant, reason, served, spend};
+use crate::served::{Client, LIMIT, Served, config, fact, grant, reason, served, served_on, spend};
 use crate::writes::{capture, hold};
 
 type Stream = Streaming<v1::WatchLedgerResponse>;
@@ -286,7 +286,11 @@ async fn a_token_that_is_changed_foreign_or_of_another_stream_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_retention_took_ends_old_tokens_and_streams_that_are_behind_and_no_others() {
-    let served = served().await;
+    // A server of its own: transactions of other tests would leave a doubt, and then rows are said to be gone.
+    let cluster = harness::cluster();
+    let database = harness::database_on(&cluster).await;
+    let url = database.url().to_owned();
+    let served = served_on(database, &url, config()).await;
     let mut client = served.client();
     let old = token(&mut client).await;
     client.grant_credits(grant("a", "g", 10)).await.unwrap();
@@ -416,7 +420,7 @@ async fn a_process_that_ends_says_go_away_with_a_token_and_an_old_stream_ends_wi
 
     let limits = Limits { stream_age: std::time::Duration::from_secs(2), ..Limits::default() };
     let url = served.database.url().to_owned();
-    let next = crate::served::served_on(served.database, &url, ServerConfig { limits, ..config() }).await;
+    let next = served_on(served.database, &url, ServerConfig { limits, ..config() }).await;
     let mut client = next.client();
     let spent = client.spend_credits(spend("a", "s", 4)).await.unwrap().into_inner();
     let mut stream = open(&mut client, ledger(go_away.resume_token)).await;

@@ -178,6 +178,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_wait_keeps_at_least_its_half_and_never_exceeds_itself() {
+        for _ in 0..100 {
+            let wait = jittered(LONGEST_BACKOFF);
+            assert!(wait >= LONGEST_BACKOFF / 2 && wait <= LONGEST_BACKOFF, "{wait:?}");
+        }
+    }
+
+    #[test]
     fn a_token_comes_from_bookmarks_and_ends_and_goes_through_the_command_line() {
         let of = |event| WatchLedgerResponse { event: Some(event) };
         let bookmark = LedgerBookmark { resume_token: vec![1, 255].into(), source_lag: None };
