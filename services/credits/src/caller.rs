@@ -79,21 +79,6 @@ impl Caller {
         }
     }
 
-    /// The answer of a write that is committed when it comes; one that does not come in time may be, too.
-    ///
-    /// # Errors
-    /// [`CallError::OutcomeUnknown`], or what the store says.
-    pub(crate) async fn written<T>(
-        &self,
-        write: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, CallError> {
-        match tokio::time::timeout_at(self.deadline, write).await {
-            Ok(Err(error)) if error.may_have_committed() => Err(CallError::OutcomeUnknown),
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(CallError::OutcomeUnknown),
-        }
-    }
-
     /// I10: every account that a call names passes here before it is read or written.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod connections;
 mod encode;
 mod error;
 mod fields;
+mod inbox;
 mod keys;
 mod limits;
 mod measure;

@@ -1,6 +1,7 @@
 //! What the service counts: calls by RPC and status code, the time that each took, and Stripe's events by what became
 //! of them. Every handle is made once; a call costs two additions and a short lock, and no text is put together for it.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use proto::v1::{admin_service_server, credit_service_server};
 use proto::{CODES, code_name};
-use store::{EventAnswer, EventState};
+use store::{EventAnswer, EventState, InboxLevel};
 use tonic::Code;
 
 /// Upper bounds in seconds: a read takes a millisecond, a write a commit, and no call more than 10 s.
@@ -72,6 +73,10 @@ struct Inner {
     durations: Family<RpcLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     events: Family<RpcLabels, Counter>,
+    retries: Family<RpcLabels, Counter>,
+    parked: Gauge,
+    failed: Gauge,
+    oldest_parked: Gauge<f64, AtomicU64>,
     /// At the places of [`RPCS`].
     rpcs: Vec<RpcHandles>,
     /// At the places of [`EVENT_STATES`].
@@ -133,6 +138,10 @@ impl Default for Measures {
             durations,
             in_flight: Gauge::default(),
             events,
+            retries: Family::default(),
+            parked: Gauge::default(),
+            failed: Gauge::default(),
+            oldest_parked: Gauge::default(),
             rpcs,
             states,
         }))
@@ -153,6 +162,27 @@ impl Measures {
         registry.register("rpc_in_flight", "Calls under way, streams among them", inner.in_flight.clone());
         let help = "Stripe events answered, by what became of them; a duplicate changed nothing";
         registry.register("stripe_events", help, inner.events.clone());
+        let help = "Later tries of parked Stripe events by this process, by what became of them";
+        registry.register("stripe_event_retries", help, inner.retries.clone());
+        let help = "Stripe events in the database that are parked; counted up to 20,000";
+        registry.register("stripe_events_parked", help, inner.parked.clone());
+        let help = "Stripe events in the database that were given up; counted up to 20,000";
+        registry.register("stripe_events_failed", help, inner.failed.clone());
+        let help = "Age of the oldest parked Stripe event; 0 without one";
+        registry.register_with_unit("stripe_oldest_parked", help, Unit::Seconds, inner.oldest_parked.clone());
+    }
+
+    /// How much of the inbox waits for somebody.
+    pub(crate) fn inbox(&self, level: &InboxLevel) {
+        self.0.parked.set(level.parked);
+        self.0.failed.set(level.failed);
+        self.0.oldest_parked.set(level.oldest_parked_s);
+    }
+
+    /// A later try of a parked event.
+    pub(crate) fn retried(&self, answer: &EventAnswer) {
+        let state = EVENT_STATES.get(place(answer)).copied().unwrap_or("failed");
+        self.0.retries.get_or_create(&[("state", state)]).inc();
     }
 
     pub(crate) fn call_began(&self) {
@@ -171,16 +201,20 @@ impl Measures {
     }
 
     pub(crate) fn event(&self, answer: &EventAnswer) {
-        let place = match answer.state {
-            _ if answer.duplicate => 4,
-            EventState::Applied => 0,
-            EventState::Ignored => 1,
-            EventState::Parked => 2,
-            EventState::Failed => 3,
-        };
-        if let Some(counter) = self.0.states.get(place) {
+        if let Some(counter) = self.0.states.get(place(answer)) {
             counter.inc();
         }
+    }
+}
+
+/// Among [`EVENT_STATES`].
+const fn place(answer: &EventAnswer) -> usize {
+    match answer.state {
+        _ if answer.duplicate => 4,
+        EventState::Applied => 0,
+        EventState::Ignored => 1,
+        EventState::Parked => 2,
+        EventState::Failed => 3,
     }
 }
 

@@ -36,13 +36,13 @@ use proto::v1::credit_service_server::CreditService;
 use relay::Relay;
 use signature::Secrets;
 use store::{Store, StoredBalance};
-use stripe::Catalogue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::error::CallError;
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::measure::Measures;
 use crate::server::UnixClock;
@@ -51,9 +51,6 @@ use crate::units::UnitPolicy;
 
 /// What is known about Stripe's webhooks.
 pub(crate) struct Webhooks {
-    pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) livemode: bool,
-    pub(crate) connect_account: Option<String>,
     pub(crate) secrets: Option<Secrets>,
     pub(crate) clock: UnixClock,
     pub(crate) measures: Measures,
@@ -65,6 +62,7 @@ pub(crate) struct CreditRpc {
     relay: Relay,
     units: Arc<UnitPolicy>,
     webhooks: Webhooks,
+    inbox: Arc<Inbox>,
     streams: Streams,
     ledger_streams: LedgerStreams,
     /// Reads that may wait for a version at once.
@@ -82,7 +80,7 @@ impl CreditRpc {
         store: Store,
         relay: Relay,
         units: UnitPolicy,
-        webhooks: Webhooks,
+        (webhooks, inbox): (Webhooks, Arc<Inbox>),
         limits: &Limits,
         closing: CancellationToken,
     ) -> Self {
@@ -91,7 +89,7 @@ impl CreditRpc {
         let (streams, stream_age) = (Streams::new(limits), limits.stream_age);
         let units = Arc::new(units);
         let ledger_streams = LedgerStreams::new(limits);
-        Self { store, relay, units, webhooks, streams, ledger_streams, waiting, batched, stream_age, closing }
+        Self { store, relay, units, webhooks, inbox, streams, ledger_streams, waiting, batched, stream_age, closing }
     }
 
     /// Whether a command may be applied: its account is covered and its unit declared.

@@ -1,5 +1,5 @@
-//! The gRPC server: CreditService and AdminService behind their stack, health and reflection beside them; its start
-//! and its end.
+//! The gRPC server: CreditService and AdminService behind their stack, health and reflection beside them, the sweeper of
+//! the inbox; its start and its end.
 //!
 //! Promises: on shutdown health says NOT_SERVING first, streams end with SHUTTING_DOWN, calls in flight are answered,
 //! and nothing waits longer than the drain time, whatever clients do (`connections`).
@@ -21,6 +21,7 @@ use tonic_health::ServingStatus;
 use crate::admin::AdminRpc;
 use crate::auth::Authentication;
 use crate::connections;
+use crate::inbox::Inbox;
 use crate::limits::{Limits, MAX_REQUEST_BYTES};
 use crate::measure::Measures;
 use crate::rpc::{CreditRpc, Webhooks};
@@ -83,8 +84,9 @@ pub async fn serve(
     let limits = config.limits;
     let admin = AdminServiceServer::new(AdminRpc::new(store.clone(), config.units.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let credits = CreditServiceServer::new(credit_rpc(&config, store, relay, closing.clone()))
-        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let inbox = Arc::new(Inbox::new(&config, store.clone()));
+    let rpc = credit_rpc(&config, store, relay, Arc::clone(&inbox), closing.clone());
+    let credits = CreditServiceServer::new(rpc).max_decoding_message_size(MAX_REQUEST_BYTES);
     let reflect = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -103,18 +105,22 @@ pub async fn serve(
         }
         closing.cancel();
     };
-    tokio::join!(connections::serve(listener, routes, &limits, &closing), ending);
+    let serving = connections::serve(listener, routes, &limits, &closing);
+    tokio::join!(serving, ending, inbox.run(closing.clone()));
     Ok(())
 }
 
-fn credit_rpc(config: &ServerConfig, store: Store, relay: Relay, closing: CancellationToken) -> CreditRpc {
+fn credit_rpc(
+    config: &ServerConfig,
+    store: Store,
+    relay: Relay,
+    inbox: Arc<Inbox>,
+    closing: CancellationToken,
+) -> CreditRpc {
     let webhooks = Webhooks {
-        catalogue: Arc::clone(&config.catalogue),
-        livemode: config.livemode,
-        connect_account: config.connect_account.clone(),
         secrets: config.webhook_secrets.clone(),
         clock: Arc::clone(&config.clock),
         measures: config.measures.clone(),
     };
-    CreditRpc::new(store, relay, config.units.clone(), webhooks, &config.limits, closing)
+    CreditRpc::new(store, relay, config.units.clone(), (webhooks, inbox), &config.limits, closing)
 }

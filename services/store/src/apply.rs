@@ -30,6 +30,7 @@ use domain::{
     Unit,
 };
 use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
 
 use crate::error::{ApplyError, COMMIT, StoreError};
 use crate::ledger_log;
@@ -37,6 +38,7 @@ use crate::measure::{Measures, Phase};
 use crate::policy::Policy;
 use crate::quote::Loaded;
 use crate::request::{Answer, Request};
+use crate::stripe_event::StripeKey;
 use decision::Decisions;
 use stripe::StripeState;
 
@@ -222,7 +224,11 @@ pub(crate) fn is_same_wish(stored: &Stored, command: &Command) -> bool {
     stored.rule_version <= RULE_VERSION && command.fingerprint(stored.rule_version) == *stored.fingerprint
 }
 
-/// The number of an inbox id's lock, for writers of the inbox outside a batch.
-pub(crate) fn event_lock_number(event_id: &str) -> i64 {
-    stripe::lock_number(stripe::EVENT, event_id)
+/// Locks an inbox id and natural keys for a writer of the inbox outside a batch, and reads the clock.
+pub(crate) async fn lock_event_in_tx(
+    tx: &mut PgConnection,
+    event_id: &str,
+    keys: &[StripeKey],
+) -> Result<OffsetDateTime, StoreError> {
+    stripe::lock_event_in_tx(tx, event_id, keys).await
 }

@@ -1,4 +1,10 @@
 //! The inbox: every authentic event, what became of it, and its raw body.
+//!
+//! A parked event is tried again by the sweeper when its time comes (`inbox/retry.rs`), and at once when a key that it
+//! waits for appears. Delivered again it is tried, too, and keeps its schedule.
+
+mod list;
+mod retry;
 
 use domain::OperationId;
 use sqlx::PgConnection;
@@ -7,7 +13,10 @@ use time::OffsetDateTime;
 
 use crate::error::{COMMIT, StoreError};
 use crate::request::{EventAnswer, EventState};
-use crate::stripe_event::StripeEvent;
+use crate::stripe_event::{StripeEvent, StripeKey};
+
+pub use list::{EventFilter, EventPage, Replay, StoredEvent};
+pub use retry::{InboxLevel, ParkedEvent};
 
 /// One event with its fate.
 #[derive(Debug)]
@@ -18,10 +27,14 @@ pub(crate) struct Row<'a> {
     pub(crate) account_id: Option<&'a str>,
     pub(crate) operation_id: Option<OperationId>,
     pub(crate) traceparent: Option<&'a str>,
+    /// Keys that it waits for when it is parked.
+    pub(crate) waits: &'a [StripeKey],
+    /// One of them is there already: it is due at once.
+    pub(crate) is_due: bool,
 }
 
 /// Stores events with their bodies, or the new fate of those that were parked. Each event stands once, and the caller
-/// holds its lock.
+/// holds its lock. The first retry is 5 s away; later ones are the sweeper's, which counts its attempts.
 pub(crate) async fn upsert_in_tx(
     tx: &mut PgConnection,
     rows: &[Row<'_>],
@@ -34,24 +47,32 @@ pub(crate) async fn upsert_in_tx(
         r#"with event as materialized (
                select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::bool[], $5::text[],
                                     $6::text[], $7::smallint[], $8::text[], $9::text[], $10::uuid[],
-                                    $11::text[], $12::timestamptz[], $13::bytea[])
+                                    $11::text[], $12::timestamptz[], $13::bytea[], $15::bool[])
                     as event(event_id, type, created_at, livemode, api_version, connect_account, state,
-                             outcome, account_id, operation_id, traceparent, resolved_at, body)
+                             outcome, account_id, operation_id, traceparent, resolved_at, body, is_due)
            ), stored as (
                insert into stripe_events (event_id, type, created_at, livemode, api_version, connect_account,
                                           state, outcome, account_id, operation_id, traceparent, received_at,
                                           resolved_at, next_attempt_at)
                select event_id, type, created_at, livemode, api_version, connect_account, state, outcome,
                       account_id, operation_id, traceparent, $14::timestamptz, resolved_at,
-                      case when resolved_at is null then $14::timestamptz + interval '5 seconds' end
+                      case when resolved_at is not null then null
+                           when is_due then $14::timestamptz
+                           else $14::timestamptz + interval '5 seconds' end
                from event
                on conflict on constraint stripe_events_pkey do update
                set state = excluded.state, outcome = excluded.outcome,
                    account_id = coalesce(excluded.account_id, stripe_events.account_id),
                    operation_id = excluded.operation_id, resolved_at = excluded.resolved_at,
-                   next_attempt_at = excluded.next_attempt_at, attempts = stripe_events.attempts + 1
+                   next_attempt_at = case when excluded.resolved_at is not null then null
+                                          when excluded.next_attempt_at <= $14 then $14
+                                          else stripe_events.next_attempt_at end
+               where stripe_events.state = 3
+           ), done as (
+               delete from stripe_event_waits w using event
+               where w.event_id = event.event_id and event.resolved_at is not null
            )
-           insert into stripe_event_bodies (event_id, body) select event_id, body from event
+           insert into stripe_event_bodies (event_id, body, stored_at) select event_id, body, $14 from event
            on conflict do nothing"#,
         &column(rows, |row| row.event.event_id.clone()),
         &column(rows, |row| row.event.event_type.clone()),
@@ -66,35 +87,105 @@ pub(crate) async fn upsert_in_tx(
         &column(rows, |row| text(row.traceparent)) as &[Option<String>],
         &column(rows, resolved) as &[Option<OffsetDateTime>],
         &column(rows, |row| row.event.body.to_vec()),
+        now,
+        &column(rows, |row| row.is_due)
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(StoreError::during("write the inbox"))?;
+    waits_in_tx(tx, rows).await
+}
+
+/// The keys that parked events wait for; none of them goes while its event is parked.
+async fn waits_in_tx(tx: &mut PgConnection, rows: &[Row<'_>]) -> Result<(), StoreError> {
+    let parked = rows.iter().filter(|row| row.state == EventState::Parked);
+    let waits: Vec<(&str, &StripeKey)> =
+        parked.flat_map(|row| row.waits.iter().map(move |key| (row.event.event_id.as_str(), key))).collect();
+    if waits.is_empty() {
+        return Ok(());
+    }
+    let texts = |of: fn(&(&str, &StripeKey)) -> String| -> Vec<String> { waits.iter().map(of).collect() };
+    sqlx::query!(
+        r#"insert into stripe_event_waits (event_id, kind, object_id)
+           select * from unnest($1::text[], $2::text[], $3::text[]) on conflict do nothing"#,
+        &texts(|(event_id, _)| (*event_id).to_owned()),
+        &texts(|(_, key)| key.kind.name().to_owned()),
+        &texts(|(_, key)| key.id.clone())
+    )
+    .execute(tx)
+    .await
+    .map_err(StoreError::during("write what events wait for"))?;
+    Ok(())
+}
+
+/// Makes the events that wait for these keys due, which the caller has locked and written. Says how many.
+pub(crate) async fn wake_in_tx(
+    tx: &mut PgConnection,
+    keys: &[StripeKey],
+    now: OffsetDateTime,
+) -> Result<u64, StoreError> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let (kinds, ids) = columns(keys);
+    let woken = sqlx::query!(
+        r#"with waiting as materialized (
+               select w.event_id from unnest($1::text[], $2::text[]) as key(kind, object_id)
+               join stripe_event_waits w on w.kind = key.kind and w.object_id = key.object_id
+           )
+           update stripe_events e set next_attempt_at = $3 from waiting
+           where e.event_id = waiting.event_id and e.state = 3"#,
+        &kinds,
+        &ids,
         now
     )
     .execute(tx)
     .await
-    .map_err(StoreError::during("write the inbox"))?;
-    Ok(())
+    .map_err(StoreError::during("wake parked events"))?;
+    Ok(woken.rows_affected())
+}
+
+/// Kinds and ids, side by side.
+pub(crate) fn columns<'a>(keys: impl IntoIterator<Item = &'a StripeKey>) -> (Vec<String>, Vec<String>) {
+    keys.into_iter().map(|key| (key.kind.name().to_owned(), key.id.clone())).unzip()
+}
+
+/// Whether one of the keys is there: an object that has granted.
+async fn is_known_in_tx(tx: &mut PgConnection, keys: &[StripeKey]) -> Result<bool, StoreError> {
+    let (kinds, ids) = columns(keys);
+    sqlx::query_scalar!(
+        r#"select exists (
+               select from unnest($1::text[], $2::text[]) as key(kind, object_id)
+               cross join lateral (
+                   select from stripe_claims c where c.kind = key.kind and c.object_id = key.object_id limit 1
+               ) as claim
+           ) as "is_known!""#,
+        &kinds,
+        &ids
+    )
+    .fetch_one(tx)
+    .await
+    .map_err(StoreError::during("look for what an event waits for"))
 }
 
 fn column<'a, T>(rows: &[Row<'a>], value: impl Fn(&Row<'a>) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-/// Stores an event that changes no balance: ignored or parked. One that is stored already keeps its fate.
+/// Stores an event that changes no balance: ignored or parked. One that is stored already keeps its fate. `waits` are
+/// keys that a parked event waits for: they are locked, as whoever makes them appear locks them, so that no appearance
+/// is missed.
 pub(crate) async fn record(
     connection: &mut PgConnection,
     event: &StripeEvent,
     state: EventState,
     outcome: &str,
+    waits: &[StripeKey],
     traceparent: Option<&str>,
 ) -> Result<EventAnswer, StoreError> {
     use sqlx::Connection;
     let mut tx = connection.begin().await.map_err(StoreError::during("begin"))?;
-    let lock = crate::apply::event_lock_number(&event.event_id);
-    let clock = sqlx::query_scalar!(
-        r#"with locked as materialized (select pg_advisory_xact_lock($1) is null as done)
-           select clock_timestamp() as "now!" from locked"#,
-        lock
-    );
-    let now = clock.fetch_one(&mut *tx).await.map_err(StoreError::during("lock an event"))?;
+    let now = crate::apply::lock_event_in_tx(&mut tx, &event.event_id, waits).await?;
     let known = sqlx::query!("select state, outcome from stripe_events where event_id = $1", event.event_id)
         .fetch_optional(&mut *tx)
         .await
@@ -108,7 +199,8 @@ pub(crate) async fn record(
     if let Some((state, outcome)) = known.filter(|(state, _)| *state != EventState::Parked) {
         return Ok(EventAnswer { state, outcome, duplicate: true, operation: None });
     }
-    let row = Row { event, state, outcome, account_id: None, operation_id: None, traceparent };
+    let is_due = !waits.is_empty() && is_known_in_tx(&mut tx, waits).await?;
+    let row = Row { event, state, outcome, account_id: None, operation_id: None, traceparent, waits, is_due };
     upsert_in_tx(&mut tx, &[row], now).await?;
     tx.commit().await.map_err(StoreError::during(COMMIT))?;
     Ok(EventAnswer { state, outcome: outcome.to_owned(), duplicate: false, operation: None })

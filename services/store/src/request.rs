@@ -92,6 +92,17 @@ impl EventState {
         }
     }
 
+    /// Its name, as operators write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Parked => "parked",
+            Self::Failed => "failed",
+        }
+    }
+
     pub(crate) const fn lookup(code: i16) -> Option<Self> {
         match code {
             1 => Some(Self::Applied),

@@ -20,7 +20,7 @@ use crate::lane::{Connections, Lanes, MAX_DETOURS, Shared};
 use crate::measure::Measures;
 use crate::policy::Policy;
 use crate::request::{Answer, EventAnswer, EventState, Request};
-use crate::stripe_event::StripeEvent;
+use crate::stripe_event::{StripeEvent, StripeKey};
 use crate::tail::mutants::{self, Mutant};
 
 /// The migrations, in order.
@@ -186,10 +186,11 @@ impl Store {
         event: &StripeEvent,
         state: EventState,
         outcome: &str,
+        waits: &[StripeKey],
         traceparent: Option<&str>,
     ) -> Result<EventAnswer, StoreError> {
         let mut connection = self.read_connection().await?;
-        inbox::record(&mut connection, event, state, outcome, traceparent).await
+        inbox::record(&mut connection, event, state, outcome, waits, traceparent).await
     }
 
     /// Takes no new requests and finishes the queued ones.

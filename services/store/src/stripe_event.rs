@@ -25,6 +25,43 @@ pub struct StripeEvent {
     pub body: Bytes,
 }
 
+/// A Stripe object among natural keys: what it is and its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StripeKey {
+    /// What it is.
+    pub kind: KeyKind,
+    /// Its id.
+    pub id: String,
+}
+
+impl StripeKey {
+    /// The key of an object.
+    #[must_use]
+    pub fn new(kind: KeyKind, id: impl Into<String>) -> Self {
+        Self { kind, id: id.into() }
+    }
+}
+
+/// What a natural key names. The names are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyKind {
+    /// A Checkout session.
+    CheckoutSession,
+    /// A payment intent.
+    PaymentIntent,
+}
+
+impl KeyKind {
+    /// Its name in the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CheckoutSession => "checkout_session",
+            Self::PaymentIntent => "payment_intent",
+        }
+    }
+}
+
 /// What an event means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "one value per event, moved once")]

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    account, adjust, balance, batch, bench, capture, check_config, completions, dev, explain, export, extend,
+    account, adjust, balance, batch, bench, capture, check_config, completions, dev, events, explain, export, extend,
     grant, grants, history, hold, holds, key, ledger, migrate, quote, release, reverse, revoke, serve,
     simulate, spend, units, verify, watch,
 };
@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Look up and change accounts, for operators
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Look at the inbox of Stripe events, and try one again
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Show the units that the catalogue declares
     Units(units::UnitsArgs),
     /// Send the commands of a file, one JSON object a line
@@ -138,6 +141,7 @@ impl Command {
             Self::Export(args) => export::run(args).await,
             Self::Verify(args) => verify::run(args).await,
             Self::Account(command) => command.run().await,
+            Self::Events(command) => command.run().await,
             Self::Balance(args) => balance::run(args).await,
             Self::History(args) => history::run(*args).await,
             Self::Grants(args) => grants::run(args).await,
@@ -157,6 +161,7 @@ impl Command {
             Self::Dev(_) | Self::Serve(_) | Self::CheckConfig(_) | Self::Migrate(_) => false,
             Self::Key(_) | Self::Completions(_) | Self::Verify(_) => false,
             Self::Account(command) => command.wants_json(),
+            Self::Events(command) => command.wants_json(),
             Self::Hold(args) => args.client.json,
             Self::Capture(args) => args.client.json,
             Self::Extend(args) => args.client.json,

@@ -9,6 +9,7 @@ pub(crate) mod capture;
 pub(crate) mod check_config;
 pub(crate) mod completions;
 pub(crate) mod dev;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod extend;

@@ -1,13 +1,9 @@
 //! ApplyStripeEvent: one delivered event, answered after what it says is committed.
 
 use bytes::Bytes;
-use domain::Problem;
+use domain::{AccountId, Problem};
 use proto::v1::{ApplyStripeEventRequest, ApplyStripeEventResponse};
 use signature::MAX_HEADER_BYTES;
-use store::{
-    Answer, Checkout, EventAnswer, EventState, Reading, Request as StoreRequest, StripeEvent, StripeRequest,
-};
-use stripe::ReadOptions;
 use tonic::Request;
 
 use super::{CreditRpc, Webhooks};
@@ -15,6 +11,7 @@ use crate::caller::Caller;
 use crate::encode::balance_after;
 use crate::error::CallError;
 use crate::fields::Fields;
+use crate::inbox;
 use crate::limits::{MAX_RECEIPT_SKEW_S, MAX_STRIPE_BODY_BYTES};
 use crate::outcome;
 use crate::principal::Scope;
@@ -34,20 +31,15 @@ impl CreditRpc {
         let caller = Caller::with_scope(&request, Scope::Stripe)?;
         let delivery = parse(request.into_inner())?;
         self.webhooks.verify(&delivery)?;
-        let (event, reading) = self.webhooks.read(delivery.body)?;
+        let (event, reading) = self.inbox.read(delivery.body).map_err(CallError::NotAnEvent)?;
         let (event_id, event_type) = (event.event_id.clone(), event.event_type.clone());
-        let (answer, account_id) = match reading {
-            Reading::Ignored { reason } => {
-                (self.record(&event, EventState::Ignored, reason, &caller).await?, String::new())
-            }
-            Reading::Parked { reason } => {
-                (self.record(&event, EventState::Parked, reason, &caller).await?, String::new())
-            }
-            Reading::Checkout(checkout) => {
-                let account_id = checkout.account.to_string();
-                (self.apply_checkout(event, checkout, &caller).await?, account_id)
-            }
+        let handed_in = inbox::Delivery {
+            actor: caller.principal.id().to_owned(),
+            traceparent: caller.traceparent.clone(),
+            deadline: caller.deadline,
         };
+        let covers = |account: &AccountId| caller.require_account(account);
+        let (answer, account_id) = self.inbox.apply(event, reading, handed_in, covers).await?;
         self.webhooks.measures.event(&answer);
         tracing::info!(
             event_id,
@@ -64,44 +56,9 @@ impl CreditRpc {
             outcome: outcome::outcome(answer.state, &answer.outcome).into(),
             duplicate: answer.duplicate,
             operation_id: operation.map(|operation| operation.id.to_string()).unwrap_or_default(),
-            account_id,
+            account_id: account_id.map(|id| id.to_string()).unwrap_or_default(),
             balance: operation.and_then(|operation| operation.entries.last()).map(balance_after),
         })
-    }
-
-    /// Stores an event that changes no balance.
-    async fn record(
-        &self,
-        event: &StripeEvent,
-        state: EventState,
-        reason: &str,
-        caller: &Caller,
-    ) -> Result<EventAnswer, CallError> {
-        let stored = self.store.record_event(event, state, reason, caller.traceparent.as_deref());
-        caller.written(stored).await
-    }
-
-    async fn apply_checkout(
-        &self,
-        event: StripeEvent,
-        checkout: Checkout,
-        caller: &Caller,
-    ) -> Result<EventAnswer, CallError> {
-        caller.require_account(&checkout.account)?;
-        let (account, unit) = (checkout.account.clone(), checkout.unit.clone());
-        let request = StripeRequest {
-            event,
-            checkout,
-            actor: caller.principal.id().to_owned(),
-            traceparent: caller.traceparent.clone(),
-        };
-        let answer = self.store.apply(StoreRequest::Stripe(Box::new(request)), caller.deadline).await;
-        match answer.map_err(CallError::of(account, unit))? {
-            Answer::Event(answer) => Ok(answer),
-            Answer::Operation { .. } | Answer::Settled => {
-                Err(CallError::Broken("an event's answer is no event"))
-            }
-        }
     }
 }
 
@@ -117,15 +74,6 @@ impl Webhooks {
         let received_s = delivery.received_s.unwrap_or(now_s).clamp(earliest_s, latest_s);
         signature::verify(delivery.signature.as_bytes(), &delivery.body, secrets, received_s)
             .map_err(CallError::Signature)
-    }
-
-    fn read(&self, body: Bytes) -> Result<(StripeEvent, Reading), CallError> {
-        let options = ReadOptions {
-            catalogue: &self.catalogue,
-            livemode: self.livemode,
-            connect_account: self.connect_account.as_deref(),
-        };
-        stripe::read(body, &options).map_err(CallError::NotAnEvent)
     }
 }
 

@@ -19,6 +19,6 @@ impl CreditRpc {
             scale: i32::from(info.scale),
             display_name: info.display_name.clone(),
         };
-        Ok(ListUnitsResponse { units: self.webhooks.catalogue.units().map(definition).collect() })
+        Ok(ListUnitsResponse { units: self.inbox.catalogue().units().map(definition).collect() })
     }
 }

@@ -225,3 +225,44 @@ async fn a_service_without_secrets_leaves_the_signature_to_the_edge() {
     let answer = served.client().apply_stripe_event(request).await.unwrap().into_inner();
     assert_eq!(answer.outcome(), StripeOutcome::Granted);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_grants_by_itself_when_what_kept_it_is_mended() {
+    let served = served().await;
+    let mut client = served.client();
+    client.grant_credits(crate::served::grant("user_1", "g", 1)).await.unwrap();
+    let account = |state: i16| {
+        let text = sqlx::AssertSqlSafe(format!("update accounts set state = {state}"));
+        sqlx::raw_sql(text).execute(served.database.pool())
+    };
+    account(3).await.unwrap();
+    let answer = delivered(&served, checkout("1", "s", "user_1").body()).await;
+    assert_eq!((answer.state(), answer.outcome()), (StripeEventState::Parked, StripeOutcome::LedgerRefused));
+    account(1).await.unwrap();
+    harness::eventually("the sweeper has tried it again", crate::served::LIMIT, || async {
+        available(&served).await == 1001
+    })
+    .await;
+    let attempts: i32 =
+        sqlx::query_scalar("select attempts from stripe_events where event_id = 'evt_1' and state = 1")
+            .fetch_one(served.database.pool())
+            .await
+            .unwrap();
+    assert!(attempts >= 2, "{attempts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_without_a_body_is_given_up() {
+    let served = served().await;
+    sqlx::raw_sql(
+        "insert into stripe_events (event_id, type, created_at, livemode, state, outcome, received_at, next_attempt_at)
+         values ('evt_1', 'x', now(), false, 3, 'pack_unknown', now(), now())",
+    )
+    .execute(served.database.pool())
+    .await
+    .unwrap();
+    harness::eventually("it is given up", crate::served::LIMIT, || async {
+        served.count("stripe_events where state = 4 and outcome = 'body_gone'").await == 1
+    })
+    .await;
+}

@@ -6,23 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{Action, Command, Context, IdempotencyKey, Operation, OperationId, Rules};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::decision::Decisions;
 use super::{Item, State, Wait};
 use crate::error::{ApplyError, StoreError};
 use crate::request::{Answer, EventAnswer, EventState, Request, StripeRequest};
-use crate::stripe_event::{Checkout, Payment};
-
-/// The kind of natural key that a Checkout session is.
-pub(super) const SESSION: &str = "checkout_session";
-/// The kind of natural key that a payment intent is.
-pub(super) const PAYMENT_INTENT: &str = "payment_intent";
+use crate::stripe_event::{Checkout, KeyKind, Payment, StripeKey};
 
 /// The kind of lock that an inbox id has.
-pub(super) const EVENT: &str = "event";
-
-/// (kind, object id).
-type NaturalKey = (String, String);
+const EVENT: &str = "event";
 
 /// A grant that a Stripe object has made.
 #[derive(Debug, Clone)]
@@ -45,7 +38,7 @@ pub(crate) struct StripeState {
     /// Locks that others hold; their events leave the batch.
     busy: BTreeSet<i64>,
     inbox: BTreeMap<String, Inbox>,
-    claims: BTreeMap<NaturalKey, Claim>,
+    claims: BTreeMap<StripeKey, Claim>,
     purchases: BTreeMap<String, (String, Payment)>,
 }
 
@@ -53,18 +46,22 @@ pub(crate) struct StripeState {
 #[derive(Debug, Default)]
 pub(super) struct StripeWrites {
     pub(super) events: BTreeMap<String, (StripeRequest, EventAnswer)>,
-    pub(super) claims: Vec<(NaturalKey, Claim, domain::Unit)>,
+    pub(super) claims: Vec<(StripeKey, Claim, domain::Unit)>,
     pub(super) purchases: BTreeMap<String, (Checkout, Option<OperationId>)>,
 }
 
 /// The service's own idempotency key of the grant for a session.
 pub(super) fn grant_key(checkout: &Checkout) -> IdempotencyKey {
-    IdempotencyKey::for_stripe(SESSION, &checkout.session_id)
+    IdempotencyKey::for_stripe(KeyKind::CheckoutSession.name(), &checkout.session_id)
 }
 
-fn natural_keys(checkout: &Checkout) -> impl Iterator<Item = NaturalKey> + '_ {
-    let session = (SESSION.to_owned(), checkout.session_id.clone());
-    let intent = checkout.payment_intent.iter().map(|id| (PAYMENT_INTENT.to_owned(), id.clone()));
+fn session_key(checkout: &Checkout) -> StripeKey {
+    StripeKey::new(KeyKind::CheckoutSession, checkout.session_id.as_str())
+}
+
+fn natural_keys(checkout: &Checkout) -> impl Iterator<Item = StripeKey> + '_ {
+    let session = session_key(checkout);
+    let intent = checkout.payment_intent.iter().map(|id| StripeKey::new(KeyKind::PaymentIntent, id.as_str()));
     std::iter::once(session).chain(intent)
 }
 
@@ -82,14 +79,14 @@ pub(super) async fn state_in_tx(
         return Ok(StripeState::default());
     }
     let event_ids: Vec<String> = events.iter().map(|request| request.event.event_id.clone()).collect();
-    let keys: BTreeSet<NaturalKey> =
+    let keys: BTreeSet<StripeKey> =
         events.iter().flat_map(|request| natural_keys(&request.checkout)).collect();
     let numbers: BTreeSet<i64> = events.iter().flat_map(|request| lock_numbers(request)).collect();
     let busy = lock_keys_in_tx(tx, &numbers, wait).await?;
     let inbox = inbox_in_tx(tx, &event_ids).await?;
     let mut state = StripeState { busy, inbox, ..StripeState::default() };
 
-    let (kinds, ids): (Vec<String>, Vec<String>) = keys.into_iter().unzip();
+    let (kinds, ids) = crate::inbox::columns(&keys);
     let rows = sqlx::query!(
         r#"select c.kind, c.object_id, c.account_id, c.operation_id, c.event_id
            from unnest($1::text[], $2::text[]) as wanted(kind, object_id)
@@ -103,7 +100,8 @@ pub(super) async fn state_in_tx(
     for row in rows {
         let operation_id = OperationId::from_uuid(row.operation_id);
         let claim = Claim { account_id: row.account_id, operation_id, event_id: row.event_id };
-        state.claims.insert((row.kind, row.object_id), claim);
+        let key = keys.iter().find(|key| key.kind.name() == row.kind && key.id == row.object_id);
+        state.claims.extend(key.cloned().map(|key| (key, claim)));
     }
     let rows =
         sqlx::query!("select session_id, account_id, state from purchases where session_id = any($1)", &ids)
@@ -125,7 +123,7 @@ pub(super) const PAID: i16 = 3;
 /// The locks that an event needs: its inbox id and its natural keys.
 fn lock_numbers(request: &StripeRequest) -> Vec<i64> {
     let event = lock_number(EVENT, &request.event.event_id);
-    let keys = natural_keys(&request.checkout).map(|(kind, id)| lock_number(&kind, &id));
+    let keys = natural_keys(&request.checkout).map(|key| lock_number(key.kind.name(), &key.id));
     std::iter::once(event).chain(keys).collect()
 }
 
@@ -161,6 +159,19 @@ async fn lock_keys_in_tx(
     }
 }
 
+/// For a writer of the inbox outside a batch: waits for the locks, then reads the clock.
+pub(super) async fn lock_event_in_tx(
+    tx: &mut PgConnection,
+    event_id: &str,
+    keys: &[StripeKey],
+) -> Result<OffsetDateTime, StoreError> {
+    let keys = keys.iter().map(|key| lock_number(key.kind.name(), &key.id));
+    let numbers: BTreeSet<i64> = std::iter::once(lock_number(EVENT, event_id)).chain(keys).collect();
+    lock_keys_in_tx(&mut *tx, &numbers, Wait::Block).await?;
+    let clock = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#);
+    clock.fetch_one(tx).await.map_err(StoreError::during("read the clock"))
+}
+
 impl StripeState {
     /// Whether somebody else holds a lock that this event needs.
     pub(super) fn is_busy(&self, request: &StripeRequest) -> bool {
@@ -169,7 +180,7 @@ impl StripeState {
 }
 
 /// 64 bits of SHA-256. Two keys that share a number only wait for each other.
-pub(crate) fn lock_number(kind: &str, id: &str) -> i64 {
+fn lock_number(kind: &str, id: &str) -> i64 {
     let mut hasher = Sha256::new();
     hasher.update(kind.as_bytes());
     hasher.update([0]);
@@ -227,7 +238,7 @@ impl Decisions {
 
     /// Whether the stored event was stored by an earlier try of this very call.
     fn is_own_retry(&self, state: &State, request: &StripeRequest, item: &Item) -> bool {
-        let session = (SESSION.to_owned(), request.checkout.session_id.clone());
+        let session = session_key(&request.checkout);
         let claim = state.stripe.claims.get(&session);
         claim.is_some_and(|claim| {
             claim.operation_id == item.operation_id && claim.event_id == request.event.event_id
@@ -249,7 +260,7 @@ impl Decisions {
     ) -> Result<EventAnswer, StoreError> {
         let checkout = &request.checkout;
         let owner = checkout.account.as_str();
-        let session = (SESSION.to_owned(), checkout.session_id.clone());
+        let session = session_key(checkout);
         if let Some(claim) = state.stripe.claims.get(&session) {
             return Ok(if claim.account_id == owner {
                 let operation = self.granted_operation(state, checkout);
@@ -262,10 +273,9 @@ impl Decisions {
         if known.is_some_and(|(account_id, _)| account_id != owner) {
             return Ok(without_effect(EventState::Parked, "account_mismatch"));
         }
-        let intent_is_taken = checkout
-            .payment_intent
-            .as_ref()
-            .is_some_and(|id| state.stripe.claims.contains_key(&(PAYMENT_INTENT.to_owned(), id.clone())));
+        let intent_is_taken = checkout.payment_intent.as_ref().is_some_and(|id| {
+            state.stripe.claims.contains_key(&StripeKey::new(KeyKind::PaymentIntent, id.as_str()))
+        });
         if intent_is_taken {
             return Ok(without_effect(EventState::Parked, "payment_intent_already_granted"));
         }

@@ -8,6 +8,7 @@ mod connections;
 mod corrections;
 mod faults;
 mod holds;
+mod inbox;
 mod pages;
 mod plans;
 mod races;

@@ -114,7 +114,7 @@ async fn a_grant_that_is_refused_parks_its_event_and_a_later_delivery_grants() {
 async fn an_event_without_effect_is_recorded_once() {
     let book = Book::new().await;
     let Request::Stripe(stripe) = paid("evt_1", "cs_1", None, "user_1") else { unreachable!() };
-    let record = || book.store.record_event(&stripe.event, EventState::Ignored, "unknown_type", None);
+    let record = || book.store.record_event(&stripe.event, EventState::Ignored, "unknown_type", &[], None);
     assert!(!record().await.unwrap().duplicate);
     assert!(record().await.unwrap().duplicate);
     let others = futures::future::join_all((0..8).map(|_| record())).await;

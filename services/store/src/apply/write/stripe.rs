@@ -10,7 +10,7 @@ use crate::apply::decision::Decisions;
 use crate::apply::stripe::{PAID, PENDING};
 use crate::error::StoreError;
 use crate::request::{EventAnswer, StripeRequest};
-use crate::stripe_event::{Checkout, Payment};
+use crate::stripe_event::{Checkout, Payment, StripeKey};
 
 pub(super) async fn events_in_tx(
     tx: &mut PgConnection,
@@ -29,6 +29,8 @@ fn row<'a>(request: &'a StripeRequest, answer: &'a EventAnswer) -> crate::inbox:
         account_id: Some(request.checkout.account.as_str()),
         operation_id: answer.operation.as_ref().map(|operation| operation.id),
         traceparent: request.traceparent.as_deref(),
+        waits: &[],
+        is_due: false,
     }
 }
 
@@ -41,8 +43,7 @@ pub(super) async fn claims_in_tx(
     if claims.is_empty() {
         return Ok(());
     }
-    let kinds: Vec<String> = claims.iter().map(|((kind, _), _, _)| kind.clone()).collect();
-    let ids: Vec<String> = claims.iter().map(|((_, id), _, _)| id.clone()).collect();
+    let (kinds, ids) = crate::inbox::columns(claims.iter().map(|(key, _, _)| key));
     let accounts: Vec<String> = claims.iter().map(|(_, claim, _)| claim.account_id.clone()).collect();
     let units: Vec<String> = claims.iter().map(|(_, _, unit)| unit.as_str().to_owned()).collect();
     let operations: Vec<Uuid> = claims.iter().map(|(_, claim, _)| claim.operation_id.uuid()).collect();
@@ -58,9 +59,11 @@ pub(super) async fn claims_in_tx(
         &events,
         now
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await
     .map_err(StoreError::during("write natural keys"))?;
+    let keys: Vec<StripeKey> = claims.iter().map(|(key, _, _)| key.clone()).collect();
+    crate::inbox::wake_in_tx(tx, &keys, now).await?;
     Ok(())
 }
 
