@@ -12,9 +12,10 @@ use bytes::Bytes;
 use domain::AccountId;
 use rand::RngExt;
 use store::{
-    Answer, Checkout, EventAnswer, EventState, ParkedEvent, Reading, Request as StoreRequest, Store,
-    StoreError, StripeEvent, StripeRequest,
+    Answer, EventAnswer, EventState, Fact, Owner, ParkedEvent, Reading, Request as StoreRequest, Store,
+    StoreError, StripeEvent, StripeRequest, Unapplied,
 };
+use stripe::reason::{NOT_OURS, PREDECESSOR_MISSING};
 use stripe::{Catalogue, NotAnEvent, ReadOptions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ const MAX_EVENTS: usize = 64;
 const EVENT_WITHIN: Duration = Duration::from_secs(9);
 /// Bodies that one look deletes at most.
 const MAX_BODIES: i64 = 500;
+/// Most parked events that one event takes along; others follow by themselves.
+const MAX_FOLLOWERS: i64 = 16;
 /// The actor of entries that a later try makes.
 const ACTOR: &str = "tallystick:inbox";
 
@@ -111,11 +114,14 @@ impl Inbox {
             Reading::Parked { reason } => {
                 (self.record(&event, EventState::Parked, reason, &delivery).await?, None)
             }
-            Reading::Checkout(checkout) => {
-                covers(&checkout.account)?;
-                let account = checkout.account.clone();
-                (self.checkout(event, checkout, delivery).await?, Some(account))
+            Reading::NotOurs { keys } => {
+                let unapplied = Unapplied { outcome: NOT_OURS, foreign: &keys, ..Unapplied::default() };
+                (self.store_unapplied(&event, EventState::Ignored, unapplied, &delivery).await?, None)
             }
+            Reading::Checkout(checkout) => {
+                self.fact(event, Fact::Checkout(checkout), delivery, covers).await?
+            }
+            Reading::Fact(fact) => self.fact(event, fact, delivery, covers).await?,
         };
         if answer.state == EventState::Applied && !answer.duplicate {
             self.due.notify_one();
@@ -123,7 +129,92 @@ impl Inbox {
         Ok((answer, account))
     }
 
-    /// Stores an event that changes no balance. One that is not stored in time may be stored all the same.
+    /// A fact goes to its account; one whose account is not known waits for the objects that will say it.
+    async fn fact(
+        &self,
+        event: StripeEvent,
+        fact: Fact,
+        delivery: Delivery,
+        covers: impl Fn(&AccountId) -> Result<(), CallError>,
+    ) -> Result<(EventAnswer, Option<AccountId>), CallError> {
+        let owner = match fact.account() {
+            Some(account) => Owner::Account(account.clone()),
+            None => within(&delivery, self.store.owner(&fact.owners())).await?,
+        };
+        let Owner::Account(account) = owner else {
+            return Ok((self.homeless(&event, &fact, owner == Owner::Nobody, &delivery).await?, None));
+        };
+        covers(&account)?;
+        let followers = self.followers(&fact, &account, &delivery).await?;
+        let Delivery { actor, traceparent, deadline } = delivery;
+        let unit = fact.unit().cloned().unwrap_or_default();
+        let request = StripeRequest {
+            event,
+            fact,
+            followers,
+            account: account.clone(),
+            unit: unit.clone(),
+            actor,
+            traceparent,
+        };
+        let answer = self.store.apply(StoreRequest::Stripe(Box::new(request)), deadline).await;
+        match answer.map_err(CallError::of(account.clone(), unit))? {
+            Answer::Event(answer) => Ok((answer, Some(account))),
+            Answer::Operation { .. } | Answer::Settled => {
+                Err(CallError::Broken("an event's answer is no event"))
+            }
+        }
+    }
+
+    /// Parked events that wait for what the fact makes appear, as far as they may be the account's: decided with it in one
+    /// transaction. One that is parked meanwhile is made due by that transaction.
+    async fn followers(
+        &self,
+        fact: &Fact,
+        account: &AccountId,
+        delivery: &Delivery,
+    ) -> Result<Vec<(StripeEvent, Fact)>, CallError> {
+        let awaited = fact.awaited();
+        if awaited.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parked = within(delivery, self.store.waiting_events(&awaited, MAX_FOLLOWERS)).await?;
+        let read = parked.into_iter().filter_map(|parked| self.read(parked.body?).ok());
+        let facts = read.filter_map(|(event, reading)| match reading {
+            Reading::Fact(fact) if fact.account().is_none_or(|named| named == account) => Some((event, fact)),
+            _ => None,
+        });
+        Ok(facts.collect())
+    }
+
+    /// An event of no account that is known.
+    async fn homeless(
+        &self,
+        event: &StripeEvent,
+        fact: &Fact,
+        is_foreign: bool,
+        delivery: &Delivery,
+    ) -> Result<EventAnswer, CallError> {
+        let owners = fact.owners();
+        if matches!(fact, Fact::CustomerGone { .. }) {
+            // Most customers are none of ours; should this one become one, it is known that it is gone.
+            let unapplied =
+                Unapplied { outcome: NOT_OURS, foreign: &owners, is_gone: true, ..Unapplied::default() };
+            return self.store_unapplied(event, EventState::Ignored, unapplied, delivery).await;
+        }
+        if let Some(keys) = fact.foreign() {
+            let unapplied = Unapplied { outcome: NOT_OURS, foreign: &keys, ..Unapplied::default() };
+            return self.store_unapplied(event, EventState::Ignored, unapplied, delivery).await;
+        }
+        if is_foreign && !fact.is_ours() {
+            let unapplied =
+                Unapplied { outcome: NOT_OURS, foreign: &fact.foreign_with_owner(), ..Unapplied::default() };
+            return self.store_unapplied(event, EventState::Ignored, unapplied, delivery).await;
+        }
+        let unapplied = Unapplied { outcome: PREDECESSOR_MISSING, waits: &owners, ..Unapplied::default() };
+        self.store_unapplied(event, EventState::Parked, unapplied, delivery).await
+    }
+
     async fn record(
         &self,
         event: &StripeEvent,
@@ -131,30 +222,20 @@ impl Inbox {
         reason: &str,
         delivery: &Delivery,
     ) -> Result<EventAnswer, CallError> {
-        let stored = self.store.record_event(event, state, reason, &[], delivery.traceparent.as_deref());
-        match tokio::time::timeout_at(delivery.deadline, stored).await {
-            Ok(Err(error)) if error.may_have_committed() => Err(CallError::OutcomeUnknown),
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(CallError::OutcomeUnknown),
-        }
+        let unapplied = Unapplied { outcome: reason, ..Unapplied::default() };
+        self.store_unapplied(event, state, unapplied, delivery).await
     }
 
-    async fn checkout(
+    /// Stores an event that changes no balance.
+    async fn store_unapplied(
         &self,
-        event: StripeEvent,
-        checkout: Checkout,
-        delivery: Delivery,
+        event: &StripeEvent,
+        state: EventState,
+        unapplied: Unapplied<'_>,
+        delivery: &Delivery,
     ) -> Result<EventAnswer, CallError> {
-        let Delivery { actor, traceparent, deadline } = delivery;
-        let (account, unit) = (checkout.account.clone(), checkout.unit.clone());
-        let request = StripeRequest { event, checkout, actor, traceparent };
-        let answer = self.store.apply(StoreRequest::Stripe(Box::new(request)), deadline).await;
-        match answer.map_err(CallError::of(account, unit))? {
-            Answer::Event(answer) => Ok(answer),
-            Answer::Operation { .. } | Answer::Settled => {
-                Err(CallError::Broken("an event's answer is no event"))
-            }
-        }
+        let unapplied = Unapplied { traceparent: delivery.traceparent.as_deref(), ..unapplied };
+        within(delivery, self.store.record_event(event, state, &unapplied)).await
     }
 
     /// Tries parked events again until `stop`.
@@ -219,5 +300,17 @@ impl Inbox {
             tracing::info!(event_id, event_type, outcome = answer.outcome, attempts, "parked Stripe event");
         }
         Ok(answer)
+    }
+}
+
+/// The answer of the store when it comes in time; a write that does not may be committed all the same.
+async fn within<T>(
+    delivery: &Delivery,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout_at(delivery.deadline, call).await {
+        Ok(Err(error)) if error.may_have_committed() => Err(CallError::OutcomeUnknown),
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(CallError::OutcomeUnknown),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn outcome(state: EventState, name: &str) -> StripeOutcome {
         return outcome;
     }
     match (name, state) {
+        ("refund_events_say_more", EventState::Ignored) => StripeOutcome::NoChange,
         (name, EventState::Parked) if name.ends_with("_unusable") => StripeOutcome::FieldUnusable,
         // The rules' refusals, under their own names.
         (_, EventState::Parked) => StripeOutcome::LedgerRefused,
@@ -41,6 +42,19 @@ mod tests {
             (EventState::Applied, "granted", StripeOutcome::Granted),
             (EventState::Applied, "already_granted", StripeOutcome::AlreadyGranted),
             (EventState::Applied, "pending_payment", StripeOutcome::PendingPayment),
+            (EventState::Applied, "payment_failed", StripeOutcome::PaymentFailed),
+            (EventState::Applied, "session_expired", StripeOutcome::SessionExpired),
+            (EventState::Applied, "revoked", StripeOutcome::Revoked),
+            (EventState::Applied, "reinstated", StripeOutcome::Reinstated),
+            (EventState::Applied, "no_change", StripeOutcome::NoChange),
+            (EventState::Applied, "flagged", StripeOutcome::Flagged),
+            (EventState::Applied, "unlinked", StripeOutcome::Unlinked),
+            (EventState::Applied, "linked", StripeOutcome::Linked),
+            (EventState::Applied, "mirrored", StripeOutcome::Mirrored),
+            (EventState::Ignored, "no_credits_by_policy", StripeOutcome::NoCreditsByPolicy),
+            (EventState::Parked, "plan_unknown", StripeOutcome::PlanUnknown),
+            (EventState::Parked, reason::PREDECESSOR_MISSING, StripeOutcome::PredecessorMissing),
+            (EventState::Ignored, "refund_events_say_more", StripeOutcome::NoChange),
             (EventState::Ignored, reason::TYPE_NOT_HANDLED, StripeOutcome::TypeNotHandled),
             (EventState::Ignored, reason::LIVEMODE_MISMATCH, StripeOutcome::LivemodeMismatch),
             (EventState::Ignored, reason::MODE_NOT_HANDLED, StripeOutcome::ModeNotHandled),

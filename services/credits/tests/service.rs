@@ -51,6 +51,10 @@ mod served;
 mod siblings;
 #[path = "service/stripe_events.rs"]
 mod stripe_events;
+#[path = "service/stripe_money.rs"]
+mod stripe_money;
+#[path = "service/subscriptions.rs"]
+mod subscriptions;
 #[path = "service/watch.rs"]
 mod watch;
 #[path = "service/watch_set.rs"]

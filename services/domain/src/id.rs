@@ -121,6 +121,13 @@ impl fmt::Display for AccountId {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Unit(String);
 
+/// The default unit, `credits`.
+impl Default for Unit {
+    fn default() -> Self {
+        Self(DEFAULT_UNIT.to_owned())
+    }
+}
+
 impl Unit {
     /// Empty text means the default unit, `credits`.
     ///

@@ -41,6 +41,7 @@ use crate::request::{Answer, Request};
 use crate::stripe_event::StripeKey;
 use decision::Decisions;
 use stripe::StripeState;
+pub(crate) use stripe::{Link, links};
 
 /// Encodes an entry as the outbox carries it.
 pub type EncodeEvent = fn(&Entry) -> Vec<u8>;

@@ -6,13 +6,15 @@
 mod list;
 mod retry;
 
-use domain::OperationId;
+use domain::{AccountId, OperationId};
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
+use crate::apply::Link;
 use crate::error::{COMMIT, StoreError};
 use crate::request::{EventAnswer, EventState};
+use crate::store::Store;
 use crate::stripe_event::{StripeEvent, StripeKey};
 
 pub use list::{EventFilter, EventPage, Replay, StoredEvent};
@@ -145,20 +147,60 @@ pub(crate) async fn wake_in_tx(
     Ok(woken.rows_affected())
 }
 
+/// Writes what objects belong to. One that was of nobody may become somebody's; what is gone stays gone.
+pub(crate) async fn links_in_tx(
+    tx: &mut PgConnection,
+    links: &[(&StripeKey, &Link)],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let (kinds, ids) = columns(links.iter().map(|(key, _)| *key));
+    let text = |of: fn(&Link) -> Option<String>| -> Vec<Option<String>> {
+        links.iter().map(|(_, link)| of(link)).collect()
+    };
+    let gone: Vec<bool> = links.iter().map(|(_, link)| link.is_gone).collect();
+    sqlx::query!(
+        r#"insert into stripe_links (kind, object_id, account_id, sale_kind, sale_id, linked_at, unlinked_at)
+           select kind, object_id, account_id, sale_kind, sale_id, $7, case when is_gone then $7::timestamptz end
+           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[])
+                as link(kind, object_id, account_id, sale_kind, sale_id, is_gone)
+           on conflict on constraint stripe_links_pkey do update
+           set account_id = coalesce(stripe_links.account_id, excluded.account_id),
+               sale_kind = coalesce(stripe_links.sale_kind, excluded.sale_kind),
+               sale_id = coalesce(stripe_links.sale_id, excluded.sale_id),
+               unlinked_at = coalesce(stripe_links.unlinked_at, excluded.unlinked_at)"#,
+        &kinds,
+        &ids,
+        &text(|link| link.account_id.clone()) as &[Option<String>],
+        &text(|link| link.sale.as_ref().map(|sale| sale.kind.name().to_owned())) as &[Option<String>],
+        &text(|link| link.sale.as_ref().map(|sale| sale.id.clone())) as &[Option<String>],
+        &gone,
+        now
+    )
+    .execute(tx)
+    .await
+    .map_err(StoreError::during("write links"))?;
+    Ok(())
+}
+
 /// Kinds and ids, side by side.
 pub(crate) fn columns<'a>(keys: impl IntoIterator<Item = &'a StripeKey>) -> (Vec<String>, Vec<String>) {
     keys.into_iter().map(|key| (key.kind.name().to_owned(), key.id.clone())).unzip()
 }
 
-/// Whether one of the keys is there: an object that has granted.
+/// Whether one of the keys is there: an object that has granted, or of which it is known whose it is.
 async fn is_known_in_tx(tx: &mut PgConnection, keys: &[StripeKey]) -> Result<bool, StoreError> {
     let (kinds, ids) = columns(keys);
     sqlx::query_scalar!(
         r#"select exists (
                select from unnest($1::text[], $2::text[]) as key(kind, object_id)
                cross join lateral (
-                   select from stripe_claims c where c.kind = key.kind and c.object_id = key.object_id limit 1
-               ) as claim
+                   (select from stripe_claims c where c.kind = key.kind and c.object_id = key.object_id limit 1)
+                   union all
+                   (select from stripe_links l where l.kind = key.kind and l.object_id = key.object_id limit 1)
+               ) as known
            ) as "is_known!""#,
         &kinds,
         &ids
@@ -172,20 +214,34 @@ fn column<'a, T>(rows: &[Row<'a>], value: impl Fn(&Row<'a>) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
-/// Stores an event that changes no balance: ignored or parked. One that is stored already keeps its fate. `waits` are
-/// keys that a parked event waits for: they are locked, as whoever makes them appear locks them, so that no appearance
-/// is missed.
+/// What is stored of an event that changes no balance.
+#[derive(Debug, Clone, Default)]
+pub struct Unapplied<'a> {
+    /// Why.
+    pub outcome: &'a str,
+    /// Keys that a parked event waits for.
+    pub waits: &'a [StripeKey],
+    /// Objects that are not ours, as this event shows.
+    pub foreign: &'a [StripeKey],
+    /// The foreign objects were deleted.
+    pub is_gone: bool,
+    /// W3C trace context of the delivery.
+    pub traceparent: Option<&'a str>,
+}
+
+/// Stores an event that changes no balance: ignored or parked. One that is stored already keeps its fate. Keys are locked,
+/// as whoever makes them appear locks them, so that no appearance is missed.
 pub(crate) async fn record(
     connection: &mut PgConnection,
     event: &StripeEvent,
     state: EventState,
-    outcome: &str,
-    waits: &[StripeKey],
-    traceparent: Option<&str>,
+    unapplied: &Unapplied<'_>,
 ) -> Result<EventAnswer, StoreError> {
     use sqlx::Connection;
+    let Unapplied { outcome, waits, foreign, is_gone, traceparent } = *unapplied;
     let mut tx = connection.begin().await.map_err(StoreError::during("begin"))?;
-    let now = crate::apply::lock_event_in_tx(&mut tx, &event.event_id, waits).await?;
+    let keys: Vec<StripeKey> = waits.iter().chain(foreign).cloned().collect();
+    let now = crate::apply::lock_event_in_tx(&mut tx, &event.event_id, &keys).await?;
     let known = sqlx::query!("select state, outcome from stripe_events where event_id = $1", event.event_id)
         .fetch_optional(&mut *tx)
         .await
@@ -202,6 +258,39 @@ pub(crate) async fn record(
     let is_due = !waits.is_empty() && is_known_in_tx(&mut tx, waits).await?;
     let row = Row { event, state, outcome, account_id: None, operation_id: None, traceparent, waits, is_due };
     upsert_in_tx(&mut tx, &[row], now).await?;
+    let nobody = Link { account_id: None, sale: None, is_gone };
+    let links: Vec<(&StripeKey, &Link)> = foreign.iter().map(|key| (key, &nobody)).collect();
+    links_in_tx(&mut tx, &links, now).await?;
+    wake_in_tx(&mut tx, foreign, now).await?;
     tx.commit().await.map_err(StoreError::during(COMMIT))?;
     Ok(EventAnswer { state, outcome: outcome.to_owned(), duplicate: false, operation: None })
+}
+
+/// Whose an object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// An account's.
+    Account(AccountId),
+    /// None of ours.
+    Nobody,
+    /// Not known, or not yet.
+    Unknown,
+}
+
+impl Store {
+    /// Whose the first of these objects is that is anybody's. What an object belongs to never changes; that it belongs to
+    /// nobody may.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn owner(&self, keys: &[StripeKey]) -> Result<Owner, StoreError> {
+        let mut connection = self.read_connection().await?;
+        let links = crate::apply::links(&mut connection, keys.iter()).await?;
+        let account = keys.iter().find_map(|key| links.get(key)?.account_id.clone());
+        Ok(match account {
+            Some(account) => Owner::Account(AccountId::try_new(account)?),
+            None if links.is_empty() => Owner::Unknown,
+            None => Owner::Nobody,
+        })
+    }
 }

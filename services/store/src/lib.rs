@@ -37,7 +37,7 @@ pub use explain::{Explanation, Term};
 pub use export::Position;
 pub use history::{EntryFilter, MAX_LOOKED_AT, Page, Unknown};
 pub use holds::StoredHold;
-pub use inbox::{EventFilter, EventPage, InboxLevel, ParkedEvent, Replay, StoredEvent};
+pub use inbox::{EventFilter, EventPage, InboxLevel, Owner, ParkedEvent, Replay, StoredEvent, Unapplied};
 pub use lots::StoredGrant;
 pub use measure::{Measures, Phase};
 pub use policy::Policy;
@@ -45,7 +45,11 @@ pub use quote::Quote;
 pub use read::StoredBalance;
 pub use request::{Answer, EventAnswer, EventState, Request, StripeRequest, last_entry, own_entry};
 pub use store::{Load, MIGRATOR, Store, StoreOptions, migrate};
-pub use stripe_event::{Checkout, KeyKind, Payment, Reading, StripeEvent, StripeKey};
+pub use stripe_event::{
+    Checkout, Dispute, Fact, Invoice, InvoiceLine, InvoicePayment, KeyKind, Payment, PaymentRef, Reading,
+    Refund, Rollover, SessionEnd, SessionEnded, StripeEvent, StripeKey, SubscriptionLink, SubscriptionState,
+    Warning,
+};
 pub use sweep::{Sweeper, Swept};
 pub use token_key::TokenKey;
 pub use verify::{Verified, VerifyError};

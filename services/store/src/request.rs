@@ -2,7 +2,7 @@
 
 use domain::{AccountId, Command, Entry, Operation, Unit};
 
-use crate::stripe_event::{Checkout, StripeEvent};
+use crate::stripe_event::{Fact, StripeEvent};
 
 /// One wish. Everything in a request belongs to one account.
 #[derive(Debug, Clone)]
@@ -27,11 +27,25 @@ pub struct StripeRequest {
     /// For the inbox.
     pub event: StripeEvent,
     /// For the ledger.
-    pub checkout: Checkout,
+    pub fact: Fact,
+    /// Parked events that wait for it, with their facts: decided after it, in the same transaction.
+    pub followers: Vec<(StripeEvent, Fact)>,
+    /// Whose fact it is, as far as could be seen before the account is locked.
+    pub account: AccountId,
+    /// The unit that it is about, or the default one.
+    pub unit: Unit,
     /// Who delivered it.
     pub actor: String,
     /// W3C trace context of the delivery.
     pub traceparent: Option<String>,
+}
+
+impl StripeRequest {
+    /// The event and those that follow it.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (&StripeEvent, &Fact)> {
+        let followers = self.followers.iter().map(|(event, fact)| (event, fact));
+        std::iter::once((&self.event, &self.fact)).chain(followers)
+    }
 }
 
 impl Request {
@@ -41,7 +55,7 @@ impl Request {
         match self {
             Self::Command(command) => &command.account,
             Self::Settle { account, .. } => account,
-            Self::Stripe(stripe) => &stripe.checkout.account,
+            Self::Stripe(stripe) => &stripe.account,
         }
     }
 
@@ -51,7 +65,7 @@ impl Request {
         match self {
             Self::Command(command) => &command.unit,
             Self::Settle { unit, .. } => unit,
-            Self::Stripe(stripe) => &stripe.checkout.unit,
+            Self::Stripe(stripe) => &stripe.unit,
         }
     }
 
@@ -60,7 +74,7 @@ impl Request {
         const FIXED: usize = 512;
         match self {
             Self::Settle { .. } => FIXED,
-            Self::Stripe(stripe) => FIXED + stripe.event.body.len(),
+            Self::Stripe(stripe) => FIXED + stripe.events().map(|(event, _)| event.body.len()).sum::<usize>(),
             Self::Command(command) => {
                 let pairs = command.context.metadata.pairs();
                 FIXED + pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()

@@ -15,12 +15,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::EncodeEvent;
 use crate::error::{ApplyError, StoreError};
-use crate::inbox;
+use crate::inbox::{self, Unapplied};
 use crate::lane::{Connections, Lanes, MAX_DETOURS, Shared};
 use crate::measure::Measures;
 use crate::policy::Policy;
 use crate::request::{Answer, EventAnswer, EventState, Request};
-use crate::stripe_event::{StripeEvent, StripeKey};
+use crate::stripe_event::StripeEvent;
 use crate::tail::mutants::{self, Mutant};
 
 /// The migrations, in order.
@@ -185,12 +185,10 @@ impl Store {
         &self,
         event: &StripeEvent,
         state: EventState,
-        outcome: &str,
-        waits: &[StripeKey],
-        traceparent: Option<&str>,
+        unapplied: &Unapplied<'_>,
     ) -> Result<EventAnswer, StoreError> {
         let mut connection = self.read_connection().await?;
-        inbox::record(&mut connection, event, state, outcome, waits, traceparent).await
+        inbox::record(&mut connection, event, state, unapplied).await
     }
 
     /// Takes no new requests and finishes the queued ones.
@@ -241,7 +239,9 @@ impl Store {
         self.0.options.policy.encode
     }
 
-    async fn read_connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
+    pub(crate) async fn read_connection(
+        &self,
+    ) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
         self.0.reads.acquire().await.map_err(StoreError::during("acquire a connection"))
     }
 }

@@ -3,8 +3,16 @@
 //! Crate `stripe` reads events and makes these values; `apply` decides them under the account's lock, from the
 //! rows that it reads there. Nothing here knows Stripe's JSON.
 
+mod fact;
+
 use bytes::Bytes;
 use domain::{AccountId, Grant, Unit};
+
+pub use fact::{
+    Dispute, Fact, Invoice, InvoiceLine, InvoicePayment, PaymentRef, Refund, Rollover, SessionEnd,
+    SessionEnded, SubscriptionLink, SubscriptionState, Warning,
+};
+pub(crate) use fact::{is_live_refund, later_dispute_status, later_refund_status, withheld_by};
 
 /// What the inbox keeps of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,22 +57,64 @@ pub enum KeyKind {
     CheckoutSession,
     /// A payment intent.
     PaymentIntent,
+    /// A charge.
+    Charge,
+    /// A customer.
+    Customer,
+    /// A refund.
+    Refund,
+    /// The refunds of a charge: appears with the first of them.
+    RefundsOf,
+    /// A dispute.
+    Dispute,
+    /// A subscription.
+    Subscription,
+    /// An invoice.
+    Invoice,
+    /// A line of an invoice: both ids, with a slash between.
+    InvoiceLine,
 }
 
 impl KeyKind {
+    const ALL: [Self; 10] = [
+        Self::CheckoutSession,
+        Self::PaymentIntent,
+        Self::Charge,
+        Self::Customer,
+        Self::Refund,
+        Self::RefundsOf,
+        Self::Dispute,
+        Self::Subscription,
+        Self::Invoice,
+        Self::InvoiceLine,
+    ];
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn lookup(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in the database.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::CheckoutSession => "checkout_session",
             Self::PaymentIntent => "payment_intent",
+            Self::Charge => "charge",
+            Self::Customer => "customer",
+            Self::Refund => "refund",
+            Self::RefundsOf => "refunds_of",
+            Self::Dispute => "dispute",
+            Self::Subscription => "subscription",
+            Self::Invoice => "invoice",
+            Self::InvoiceLine => "invoice_line",
         }
     }
 }
 
 /// What an event means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one value per event, moved once")]
 pub enum Reading {
     /// Nothing for us: stored, counted, answered 200.
     Ignored {
@@ -76,8 +126,15 @@ pub enum Reading {
         /// Why, as a stable lower-case name such as `amount_mismatch`.
         reason: &'static str,
     },
+    /// A payment for something else: stored as ignored, and so is what comes of it later.
+    NotOurs {
+        /// The objects that are not ours.
+        keys: Vec<StripeKey>,
+    },
     /// A Checkout session in payment mode that names an account and a pack of the catalogue at its price.
     Checkout(Checkout),
+    /// Anything else that is for us.
+    Fact(Fact),
 }
 
 /// How far a Checkout session's payment is. Moves forward only.
@@ -108,6 +165,8 @@ pub struct Checkout {
     pub subtotal_minor_units: i64,
     /// ISO 4217, lower case.
     pub currency: String,
+    /// What was captured with tax and discounts, in minor units: what refunds are a share of.
+    pub captured_minor_units: i64,
     /// How far the payment is.
     pub payment: Payment,
     /// The lot to grant when it is paid: the catalogue's terms times the quantity.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Problem, Rules, Threshold, Unit};
 
-pub use offer::Offer;
+pub use offer::{BillingReason, Offer, PlanTerms, RolloverTerms};
 
 /// Largest file, in bytes: a thousand offers with comments.
 pub const MAX_CATALOGUE_BYTES: usize = 1024 * 1024;
@@ -104,6 +104,12 @@ impl Catalogue {
     #[must_use]
     pub fn lookup_plan(&self, id: &str) -> Option<&Offer> {
         self.plans.get(id)
+    }
+
+    /// The plan that a Stripe price sells.
+    #[must_use]
+    pub fn lookup_plan_of_price(&self, price: &str) -> Option<&Offer> {
+        self.plans().find(|plan| plan.stripe_prices().iter().any(|own| own == price))
     }
 
     /// The decimals that a declared unit shows, 0–9. `None`: the unit is not declared.
@@ -249,6 +255,55 @@ unit_amount = 0
     fn one_stripe_price_sells_one_thing() {
         let text = format!("{GOOD}stripe_prices = [\"price_2\"]\n");
         assert_eq!(fault(&text), (23, "plans.big.stripe_prices".to_owned()));
+    }
+
+    #[test]
+    fn plans_say_what_rolls_over_what_ends_and_what_else_grants() {
+        let plan = |terms: &str| Catalogue::parse(&format!("{GOOD}{terms}"));
+        let terms = plan("").unwrap().lookup_plan("big").unwrap().plan().clone();
+        assert_eq!(terms, PlanTerms::default());
+        let text = "at_end = \"expire\"\nalso_for = [\"manual\"]\n\
+                    rollover = { percent = 50, cap = 2000, expires_after_s = 86400 }\n";
+        let catalogue = plan(text).unwrap();
+        let big = catalogue.lookup_plan("big").unwrap();
+        let rollover = RolloverTerms { percent: 50, cap: Some(2000), expires_after_s: Some(86400) };
+        let expected = PlanTerms {
+            ends_with_subscription: true,
+            also_for: vec![BillingReason::Manual],
+            rollover: Some(rollover),
+        };
+        assert_eq!(big.plan(), &expected);
+        let at = |seconds: i64| domain::Timestamp::from_micros(seconds * 1_000_000);
+        let grant = big.grant_for_period(2, (100, 200), None).unwrap();
+        assert_eq!((grant.amount, grant.effective_at), (14, Some(at(100))));
+        assert_eq!(grant.expiry, Expiry::At(at(200 + 86400)));
+        let whole = plan("rollover = {}\n").unwrap();
+        let whole = whole.lookup_plan("big").unwrap();
+        assert_eq!(whole.plan().rollover.unwrap().percent, 100);
+        assert_eq!(whole.grant_for_period(1, (100, 200), None).unwrap().expiry, Expiry::Never);
+        let plain = plan("").unwrap();
+        let plain = plain.lookup_plan("big").unwrap().grant_for_period(1, (100, 200), None).unwrap();
+        assert_eq!(plain.expiry, Expiry::At(at(200)));
+    }
+
+    #[test]
+    fn faults_of_plans_name_their_line_and_field() {
+        for (terms, line, field) in [
+            ("at_end = \"stop\"", 23, "plans.big.at_end"),
+            ("also_for = [\"manual\", \"upcoming\"]", 23, "plans.big.also_for"),
+            ("rollover = { percent = 101 }", 23, "plans.big.rollover.percent"),
+            ("rollover = { cap = -1 }", 23, "plans.big.rollover.cap"),
+            ("rollover = { expires_after_s = 0 }", 23, "plans.big.rollover.expires_after_s"),
+            ("rollover = { percnt = 1 }", 23, "syntax"),
+            ("expires_after_s = 5\nrollover = {}", 23, "plans.big.expires_after_s"),
+        ] {
+            assert_eq!(fault(&format!("{GOOD}{terms}\n")), (line, field.to_owned()), "{terms}");
+        }
+        for terms in ["at_end = \"keep\"", "also_for = [\"manual\"]", "rollover = {}"] {
+            let text = GOOD.replacen("priority = 10", terms, 1);
+            let field = terms.split(' ').next().unwrap();
+            assert_eq!(fault(&text), (14, format!("packs.big.{field}")), "{terms}");
+        }
     }
 
     #[test]

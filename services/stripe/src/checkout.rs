@@ -1,5 +1,7 @@
-//! A Checkout session and what it grants: the events `checkout.session.completed` and
-//! `checkout.session.async_payment_succeeded`.
+//! A Checkout session and what it grants: the events `checkout.session.completed`, `.async_payment_succeeded`,
+//! `.async_payment_failed` and `.expired`.
+//!
+//! A session in subscription mode links its customer and subscription to an account.
 //!
 //! Promises: a grant comes only from a session in payment mode whose metadata names an account and a pack, and
 //! whose subtotal and currency are the catalogue's price times the quantity. Everything else is ignored when it
@@ -7,10 +9,13 @@
 
 use domain::AccountId;
 use serde::Deserialize;
-use store::{Checkout, Payment, Reading};
+use store::{
+    Checkout, Fact, KeyKind, Payment, Reading, SessionEnd, SessionEnded, StripeKey, SubscriptionLink,
+};
 
 use crate::catalogue::Offer;
 use crate::event::{ReadOptions, is_id};
+use crate::payment::{id, reference};
 use crate::reason;
 use crate::view::{Field, OwnMetadata, Reference, is_object};
 
@@ -24,6 +29,17 @@ pub(crate) enum Occasion {
     Completed,
     /// The money of a delayed payment has arrived.
     AsyncPaymentSucceeded,
+    /// The delayed payment failed.
+    AsyncPaymentFailed,
+    /// Nobody paid in time.
+    Expired,
+}
+
+impl Occasion {
+    /// The session has ended well.
+    const fn is_done(self) -> bool {
+        matches!(self, Self::Completed | Self::AsyncPaymentSucceeded)
+    }
 }
 
 /// The fields of a Checkout session that the rule needs, of any API version.
@@ -42,10 +58,17 @@ struct Session {
     // Before discounts and taxes, which are the seller's own business.
     #[serde(default)]
     amount_subtotal: Field<i64>,
+    // What was captured: with them.
+    #[serde(default)]
+    amount_total: Field<i64>,
     #[serde(default)]
     currency: Field<String>,
     #[serde(default)]
     payment_intent: Field<Reference>,
+    #[serde(default)]
+    customer: Field<Reference>,
+    #[serde(default)]
+    subscription: Field<Reference>,
     #[serde(default)]
     metadata: Field<OwnMetadata>,
 }
@@ -70,10 +93,16 @@ pub(crate) fn read(json: &str, occasion: Occasion, options: &ReadOptions<'_>) ->
         Err(()) => return Reading::Parked { reason: reason::METADATA_UNUSABLE },
     };
     if metadata.is_empty() {
-        return Reading::Ignored { reason: reason::NOT_OURS };
+        return not_ours(session);
     }
     match &session.mode {
         Field::Value(mode) if mode == "payment" => {}
+        Field::Value(mode) if mode == "subscription" && occasion.is_done() => {
+            return match link(session, metadata) {
+                Ok(link) => Reading::Fact(Fact::Link(link)),
+                Err(reason) => Reading::Parked { reason },
+            };
+        }
         Field::Value(mode) if mode == "subscription" || mode == "setup" => {
             return Reading::Ignored { reason: reason::MODE_NOT_HANDLED };
         }
@@ -81,8 +110,36 @@ pub(crate) fn read(json: &str, occasion: Occasion, options: &ReadOptions<'_>) ->
     }
     let purchase = purchase(metadata, options);
     match purchase.and_then(|purchase| checkout(session, purchase, occasion)) {
-        Ok(checkout) => Reading::Checkout(checkout),
+        Ok(checkout) => match occasion {
+            Occasion::Completed | Occasion::AsyncPaymentSucceeded => Reading::Checkout(checkout),
+            Occasion::AsyncPaymentFailed => ended(checkout, SessionEnd::PaymentFailed),
+            Occasion::Expired => ended(checkout, SessionEnd::Expired),
+        },
         Err(reason) => Reading::Parked { reason },
+    }
+}
+
+fn ended(checkout: Checkout, end: SessionEnd) -> Reading {
+    Reading::Fact(Fact::SessionEnded(SessionEnded { checkout, end }))
+}
+
+/// A session of mode subscription says whose its customer and subscription are; it grants nothing itself, its invoices do.
+fn link(session: Session, mut metadata: OwnMetadata) -> Result<SubscriptionLink, Parked> {
+    let account = metadata.take("tallystick_account").required(reason::PURCHASE_UNKNOWN)?;
+    Ok(SubscriptionLink {
+        account: AccountId::try_new(account).map_err(|_| reason::ACCOUNT_UNUSABLE)?,
+        session_id: id(session.id, reason::SESSION_ID_UNUSABLE)?,
+        customer: reference(session.customer, reason::CUSTOMER_UNUSABLE)?,
+        subscription: reference(session.subscription, reason::SUBSCRIPTION_UNUSABLE)?
+            .ok_or(reason::SUBSCRIPTION_UNUSABLE)?,
+    })
+}
+
+/// A session that sold something else; what comes of its payment later is not ours either.
+fn not_ours(session: Session) -> Reading {
+    let intent = reference(session.payment_intent, ()).ok().flatten();
+    Reading::NotOurs {
+        keys: intent.map(|id| StripeKey::new(KeyKind::PaymentIntent, id)).into_iter().collect(),
     }
 }
 
@@ -129,10 +186,9 @@ fn checkout(session: Session, purchase: Purchase<'_>, occasion: Occasion) -> Res
     if subtotal != price {
         return Err(reason::AMOUNT_MISMATCH);
     }
-    let intent = session.payment_intent.optional(reason::PAYMENT_INTENT_UNUSABLE)?.map(Reference::into_id);
-    if intent.as_deref().is_some_and(|intent| !is_id(intent)) {
-        return Err(reason::PAYMENT_INTENT_UNUSABLE);
-    }
+    let intent = reference(session.payment_intent, reason::PAYMENT_INTENT_UNUSABLE)?;
+    // Very old API versions have no total, nor had they taxes and discounts.
+    let captured = session.amount_total.optional(reason::SUBTOTAL_UNUSABLE)?.unwrap_or(subtotal);
     let status = session.payment_status.required(reason::PAYMENT_STATUS_UNUSABLE)?;
     Ok(Checkout {
         session_id,
@@ -143,6 +199,7 @@ fn checkout(session: Session, purchase: Purchase<'_>, occasion: Occasion) -> Res
         quantity,
         subtotal_minor_units: subtotal,
         currency,
+        captured_minor_units: captured.max(0),
         payment: payment(&status, occasion, price)?,
         grant,
     })
@@ -151,10 +208,14 @@ fn checkout(session: Session, purchase: Purchase<'_>, occasion: Occasion) -> Res
 /// How far the payment is. Only `paid` is paid, whatever the event is called.
 fn payment(status: &str, occasion: Occasion, price: i64) -> Result<Payment, Parked> {
     match (status, occasion) {
-        ("paid", _) => Ok(Payment::Paid),
-        ("no_payment_required", _) if price == 0 => Ok(Payment::Paid),
-        ("no_payment_required", _) => Err(reason::AMOUNT_MISMATCH),
-        ("unpaid", Occasion::Completed) => Ok(Payment::Pending),
+        ("paid", Occasion::Completed | Occasion::AsyncPaymentSucceeded) => Ok(Payment::Paid),
+        ("no_payment_required", Occasion::Completed | Occasion::AsyncPaymentSucceeded) if price == 0 => {
+            Ok(Payment::Paid)
+        }
+        ("no_payment_required", _) if price != 0 => Err(reason::AMOUNT_MISMATCH),
+        ("unpaid", Occasion::Completed | Occasion::AsyncPaymentFailed | Occasion::Expired) => {
+            Ok(Payment::Pending)
+        }
         _ => Err(reason::PAYMENT_STATUS_UNUSABLE),
     }
 }

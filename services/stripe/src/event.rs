@@ -13,7 +13,10 @@ use store::{Reading, StripeEvent};
 use crate::catalogue::Catalogue;
 use crate::nesting::{MAX_DEPTH, is_too_deep};
 use crate::view::{Field, is_object};
-use crate::{checkout, reason};
+use crate::{
+    charge, checkout, customer, dispute, fraud_warning, invoice, invoice_payment, reason, refund,
+    subscription,
+};
 
 /// Largest body, in bytes: Stripe's events are a few KiB; the edge reads no more either.
 pub const MAX_EVENT_BYTES: usize = 512 * 1024;
@@ -204,18 +207,75 @@ fn meaning(envelope: &Envelope<'_>, options: &ReadOptions<'_>) -> Reading {
     if envelope.account.as_deref() != options.connect_account {
         return Reading::Ignored { reason: reason::UNEXPECTED_CONNECT_ACCOUNT };
     }
-    let occasion = match envelope.event_type.as_deref() {
-        Some("checkout.session.completed") => checkout::Occasion::Completed,
-        Some("checkout.session.async_payment_succeeded") => checkout::Occasion::AsyncPaymentSucceeded,
-        _ => return Reading::Ignored { reason: reason::TYPE_NOT_HANDLED },
+    let Some(rule) = envelope.event_type.as_deref().and_then(rule) else {
+        return Reading::Ignored { reason: reason::TYPE_NOT_HANDLED };
     };
     if envelope.livemode.is_none() {
         return Reading::Parked { reason: reason::LIVEMODE_UNUSABLE };
     }
-    match object(envelope.data) {
-        Some(object) => checkout::read(object, occasion, options),
-        None => Reading::Parked { reason: reason::OBJECT_UNUSABLE },
+    let Some(object) = object(envelope.data) else {
+        return Reading::Parked { reason: reason::OBJECT_UNUSABLE };
+    };
+    let fact = match rule {
+        Rule::Session(occasion) => return checkout::read(object, occasion, options),
+        Rule::Refund => refund::read(object, options),
+        Rule::RefundHint => charge::read(object, options),
+        Rule::Dispute => dispute::read(object, options),
+        Rule::Warning => fraud_warning::read(object, options),
+        Rule::CustomerGone => customer::read(object, options),
+        Rule::Invoice => invoice::read(object, options),
+        Rule::InvoicePayment => invoice_payment::read(object, options),
+        Rule::Subscription { is_deleted } => {
+            let created_s = if let Field::Value(created_s) = envelope.created { created_s } else { 0 };
+            subscription::read(object, is_deleted, created_s, options)
+        }
+    };
+    match fact {
+        Ok(fact) => Reading::Fact(fact),
+        Err(reason) => Reading::Parked { reason },
     }
+}
+
+/// How an event is read.
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Session(checkout::Occasion),
+    Refund,
+    RefundHint,
+    Dispute,
+    Warning,
+    CustomerGone,
+    Invoice,
+    InvoicePayment,
+    Subscription { is_deleted: bool },
+}
+
+fn rule(event_type: &str) -> Option<Rule> {
+    use checkout::Occasion;
+    Some(match event_type {
+        "checkout.session.completed" => Rule::Session(Occasion::Completed),
+        "checkout.session.async_payment_succeeded" => Rule::Session(Occasion::AsyncPaymentSucceeded),
+        "checkout.session.async_payment_failed" => Rule::Session(Occasion::AsyncPaymentFailed),
+        "checkout.session.expired" => Rule::Session(Occasion::Expired),
+        // The last is what older API versions call an update.
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => Rule::Refund,
+        "charge.refunded" => Rule::RefundHint,
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => Rule::Dispute,
+        "radar.early_fraud_warning.created" => Rule::Warning,
+        "customer.deleted" => Rule::CustomerGone,
+        // invoice.payment_succeeded says the same again and must have no effect.
+        "invoice.paid" => Rule::Invoice,
+        "invoice_payment.paid" => Rule::InvoicePayment,
+        "customer.subscription.updated" | "customer.subscription.paused" => {
+            Rule::Subscription { is_deleted: false }
+        }
+        "customer.subscription.deleted" => Rule::Subscription { is_deleted: true },
+        _ => return None,
+    })
 }
 
 /// The JSON text of `data.object`.

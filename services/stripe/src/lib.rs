@@ -7,16 +7,25 @@
 //! Events are read with small views of our own, field by field, so that one of any API version is read.
 
 mod catalogue;
+mod charge;
 mod checkout;
+mod customer;
+mod dispute;
 mod event;
+mod fraud_warning;
+mod invoice;
+mod invoice_payment;
 mod nesting;
+mod payment;
 pub mod reason;
+mod refund;
 pub mod simulate;
+mod subscription;
 mod view;
 
 pub use catalogue::{
-    Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES,
-    MAX_SCALE, MAX_UNITS, Offer, UnitInfo,
+    BillingReason, Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS,
+    MAX_PRICES, MAX_SCALE, MAX_UNITS, Offer, PlanTerms, RolloverTerms, UnitInfo,
 };
 pub use checkout::MAX_QUANTITY;
 pub use event::{MAX_EVENT_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES, NotAnEvent, ReadOptions, read};

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use domain::{AccountId, Expiry, GrantKind};
 use serde_json::{Value, json};
-use store::{Checkout, Payment, Reading, StripeEvent};
+use store::{Checkout, Fact, KeyKind, Payment, Reading, SessionEnd, StripeEvent, StripeKey};
 use stripe::simulate::{CheckoutEvent, SimulatedCheckout};
 use stripe::{Catalogue, NotAnEvent, ReadOptions, read, reason};
 
@@ -130,7 +130,33 @@ fn subtotal_and_currency_must_be_the_catalogues() {
     }
     assert_eq!(in_session("currency", Value::Null), parked(reason::CURRENCY_UNUSABLE));
     // Tax is on top and discounts are the seller's: the total does not matter.
-    assert_eq!(granted(in_session("amount_total", json!(1190))).subtotal_minor_units, 1000);
+    let taxed = granted(in_session("amount_total", json!(1190)));
+    assert_eq!((taxed.subtotal_minor_units, taxed.captured_minor_units), (1000, 1190));
+    assert_eq!(granted(in_session("amount_total", Value::Null)).captured_minor_units, 1000);
+    assert_eq!(in_session("amount_total", json!("1190")), parked(reason::SUBTOTAL_UNUSABLE));
+}
+
+#[test]
+fn a_session_that_ends_without_money_is_a_fact_of_its_own() {
+    let ended = |event_type: &str, status: &str| {
+        let mut event = good();
+        event["type"] = json!(event_type);
+        event["data"]["object"]["payment_status"] = json!(status);
+        reading_of(&event)
+    };
+    for (event_type, end) in [
+        ("checkout.session.async_payment_failed", SessionEnd::PaymentFailed),
+        ("checkout.session.expired", SessionEnd::Expired),
+    ] {
+        let Reading::Fact(Fact::SessionEnded(fact)) = ended(event_type, "unpaid") else {
+            panic!("{event_type}")
+        };
+        assert_eq!((fact.end, fact.checkout.payment), (end, Payment::Pending));
+        for status in ["paid", "no_payment_required", "PAID"] {
+            let reading = ended(event_type, status);
+            assert!(matches!(reading, Reading::Parked { .. }), "{event_type} {status}: {reading:?}");
+        }
+    }
 }
 
 #[test]
@@ -150,7 +176,9 @@ fn metadata_names_account_pack_and_quantity() {
     assert_eq!(metadata(json!({"tallystick_pack": "starter"})), parked(reason::PURCHASE_UNKNOWN));
     assert_eq!(metadata(json!({"tallystick_other": "x"})), parked(reason::PURCHASE_UNKNOWN));
     for foreign in [json!({}), Value::Null, json!({"order": "6735"})] {
-        assert_eq!(metadata(foreign), ignored(reason::NOT_OURS));
+        // What comes of its payment later is not ours either.
+        let keys = vec![StripeKey::new(KeyKind::PaymentIntent, "pi_a1")];
+        assert_eq!(metadata(foreign), Reading::NotOurs { keys });
     }
     assert_eq!(metadata(json!(["tallystick_pack"])), parked(reason::METADATA_UNUSABLE));
 }
@@ -174,12 +202,29 @@ fn the_quantity_is_a_whole_number_that_the_price_agrees_with() {
 
 #[test]
 fn other_modes_grant_nothing() {
-    for mode in ["subscription", "setup"] {
-        assert_eq!(in_session("mode", json!(mode)), ignored(reason::MODE_NOT_HANDLED));
-    }
+    assert_eq!(in_session("mode", json!("setup")), ignored(reason::MODE_NOT_HANDLED));
     for mode in [json!("barter"), Value::Null, json!(1)] {
         assert_eq!(in_session("mode", mode), parked(reason::MODE_UNUSABLE));
     }
+}
+
+#[test]
+fn a_session_of_mode_subscription_links_customer_and_subscription_to_the_account() {
+    let mut event = good();
+    event["data"]["object"]["mode"] = json!("subscription");
+    assert_eq!(reading_of(&event), parked(reason::SUBSCRIPTION_UNUSABLE));
+    event["data"]["object"]["subscription"] = json!("sub_1");
+    event["data"]["object"]["customer"] = json!({ "id": "cus_1", "object": "customer" });
+    let Reading::Fact(Fact::Link(link)) = reading_of(&event) else { panic!("{:?}", reading_of(&event)) };
+    assert_eq!((link.account.as_str(), link.session_id.as_str()), ("user_1", "cs_test_a1"));
+    assert_eq!((link.customer.as_deref(), link.subscription.as_str()), (Some("cus_1"), "sub_1"));
+    event["type"] = json!("checkout.session.expired");
+    assert_eq!(reading_of(&event), ignored(reason::MODE_NOT_HANDLED));
+    event["type"] = json!("checkout.session.completed");
+    event["data"]["object"]["metadata"] = json!({ "tallystick_plan": "pro" });
+    assert_eq!(reading_of(&event), parked(reason::PURCHASE_UNKNOWN));
+    event["data"]["object"]["metadata"] = json!({});
+    assert!(matches!(reading_of(&event), Reading::NotOurs { .. }));
 }
 
 #[test]
@@ -203,7 +248,7 @@ fn events_of_another_livemode_or_connect_account_are_ignored() {
 
 #[test]
 fn unknown_types_are_ignored_and_unusable_objects_parked() {
-    for event_type in ["invoice.paid", "checkout.session.expired", "Checkout.Session.Completed", "x"] {
+    for event_type in ["price.created", "checkout.session.expire", "Checkout.Session.Completed", "x"] {
         assert_eq!(changed("/type", json!(event_type)), ignored(reason::TYPE_NOT_HANDLED));
     }
     for data in

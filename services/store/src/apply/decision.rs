@@ -68,7 +68,7 @@ impl Decisions {
             }
             Request::Command(command) => self.command(state, rules, command, item.operation_id)?,
             Request::Stripe(stripe) if state.stripe.is_busy(stripe) => return Ok(Outcome::Busy),
-            Request::Stripe(stripe) => Ok(Answer::Event(self.stripe_event(state, rules, stripe, item)?)),
+            Request::Stripe(stripe) => Ok(Answer::Event(self.stripe_request(state, rules, stripe, item)?)),
         };
         Ok(Outcome::Decided(answer))
     }

@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use sqlx::types::{Json, Uuid};
 
 use super::lock::{self, Account, Locked};
+use super::stripe::StripeState;
 use super::{BalanceKey, Item, State, Stored, Wait, stripe};
 use crate::error::StoreError;
 use crate::journal;
@@ -33,10 +34,10 @@ pub(super) async fn state_in_tx(
     let ours: Vec<&Request> =
         items.iter().map(|item| &item.request).filter(|request| is_locked(request.account())).collect();
     let stripe = stripe::state_in_tx(tx, &ours, wait).await?;
-    let wanted = wanted(&ours, &locked);
+    let wanted = wanted(&ours, &locked, &stripe);
     let (mut balances, mut stored) = (BTreeMap::new(), HashMap::new());
     if !wanted.is_empty() {
-        let keys: BTreeSet<(AccountId, String)> = ours.iter().filter_map(|request| key(request)).collect();
+        let keys: BTreeSet<(AccountId, String)> = ours.iter().flat_map(|request| keys(request)).collect();
         let read = balances::read_in_tx(tx, &keys, &wanted).await?;
         balances = read.balances;
         named::read_in_tx(tx, &mut balances, &wanted).await?;
@@ -46,8 +47,8 @@ pub(super) async fn state_in_tx(
         }
     }
     let mut new_balances = HashSet::new();
-    for item in items {
-        let key = (item.request.account().clone(), item.request.unit().clone());
+    let named = items.iter().map(|item| (item.request.account().clone(), item.request.unit().clone()));
+    for key in named.chain(wanted.into_keys()) {
         if !balances.contains_key(&key) {
             balances.insert(key.clone(), Balance::empty(key.0.clone(), key.1.clone()));
             new_balances.insert(key);
@@ -78,18 +79,33 @@ pub(in crate::apply) struct Wanted {
     pub(super) entries: BTreeSet<EntryRef>,
 }
 
-pub(super) fn wanted(requests: &[&Request], locked: &Locked) -> BTreeMap<BalanceKey, Wanted> {
+pub(super) fn wanted(
+    requests: &[&Request],
+    locked: &Locked,
+    stripe: &StripeState,
+) -> BTreeMap<BalanceKey, Wanted> {
     let mut wanted: BTreeMap<BalanceKey, Wanted> = BTreeMap::new();
     for request in requests {
-        let key = (request.account().clone(), request.unit().clone());
-        let now = lock::clock(&locked.accounts, &key.0, locked.now);
-        let of_balance = wanted.entry(key).or_insert_with(|| Wanted {
+        let now = lock::clock(&locked.accounts, request.account(), locked.now);
+        let nothing = || Wanted {
             demand: 0,
             now,
             holds: BTreeSet::new(),
             grants: BTreeSet::new(),
             entries: BTreeSet::new(),
-        });
+        };
+        if let Request::Stripe(request) = request {
+            for lot in stripe.wanted_lots(request) {
+                let of_lot = wanted.entry((request.account.clone(), lot.unit)).or_insert_with(nothing);
+                of_lot.demand = of_lot.demand.saturating_add(lot.demand);
+                of_lot.grants.insert(lot.grant_id);
+            }
+            for unit in StripeState::granted_units(request) {
+                wanted.entry((request.account.clone(), unit)).or_insert_with(nothing);
+            }
+        }
+        let key = (request.account().clone(), request.unit().clone());
+        let of_balance = wanted.entry(key).or_insert_with(nothing);
         if let Request::Command(command) = request {
             of_balance.demand = of_balance.demand.saturating_add(command.action.demand());
             of_balance.holds.extend(command.action.hold_id());
@@ -103,15 +119,12 @@ pub(super) fn wanted(requests: &[&Request], locked: &Locked) -> BTreeMap<Balance
     wanted
 }
 
-/// The key of a request, for those that have one.
-fn key(request: &Request) -> Option<(AccountId, String)> {
+/// The keys of what a request may do, as far as they are known before it is decided.
+fn keys(request: &Request) -> Vec<(AccountId, String)> {
     match request {
-        Request::Command(command) => Some((command.account.clone(), command.key.as_str().to_owned())),
-        Request::Settle { .. } => None,
-        Request::Stripe(stripe) => {
-            let key = stripe::grant_key(&stripe.checkout);
-            Some((stripe.checkout.account.clone(), key.as_str().to_owned()))
-        }
+        Request::Command(command) => vec![(command.account.clone(), command.key.as_str().to_owned())],
+        Request::Settle { .. } => Vec::new(),
+        Request::Stripe(stripe) => stripe::grant_keys(stripe),
     }
 }
 

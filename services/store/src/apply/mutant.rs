@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::load::{self, balances};
 use super::lock::Locked;
+use super::stripe::StripeState;
 use super::{BalanceKey, Item};
 use crate::error::StoreError;
 
@@ -22,6 +23,6 @@ pub(super) async fn early_balances_in_tx(
     let now = Timestamp::from_micros(0);
     let nothing = Locked { now, slot: 0, accounts: BTreeMap::new(), created: Vec::new() };
     let requests: Vec<_> = items.iter().map(|item| &item.request).collect();
-    let wanted = load::wanted(&requests, &nothing);
+    let wanted = load::wanted(&requests, &nothing, &StripeState::default());
     Ok(balances::read_in_tx(tx, &BTreeSet::new(), &wanted).await?.balances)
 }

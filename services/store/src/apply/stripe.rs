@@ -1,21 +1,39 @@
-//! The Stripe side of a batch: inbox rows, natural keys and purchases, read under their locks and decided with
-//! the ledger in one transaction. An object grants at most once, however often its events arrive (I8).
+//! The Stripe side of a batch: inbox rows, natural keys and facts, read under their locks and decided with the ledger in
+//! one transaction. An object grants at most once, however often its events arrive (I8).
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `lock.rs` | locks of inbox ids and natural keys |
+//! | `load.rs` | what the facts are decided by |
+//! | `checkout.rs` | sessions |
+//! | `money.rs` | refunds, disputes, warnings: what is revoked of a sale's grants |
+//! | `plans.rs` | subscriptions: links, invoices, their payments, rollover and the end |
+//!
+//! A fact is written even when the ledger refuses what follows from it: its event stays parked, and the next try, or the
+//! next fact of the same sale, decides over all that is known.
+
+mod checkout;
+mod load;
+mod lock;
+mod money;
+mod plans;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Action, Command, Context, IdempotencyKey, Operation, OperationId, Rules};
+use domain::{
+    AccountId, Action, Command, Context, GrantId, IdempotencyKey, Operation, OperationId, Rules, Unit,
+};
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
-use time::OffsetDateTime;
 
 use super::decision::Decisions;
-use super::{Item, State, Wait};
+use super::{Item, State};
 use crate::error::{ApplyError, StoreError};
-use crate::request::{Answer, EventAnswer, EventState, Request, StripeRequest};
-use crate::stripe_event::{Checkout, KeyKind, Payment, StripeKey};
+use crate::request::{Answer, EventAnswer, EventState, StripeRequest};
+use crate::stripe_event::{Checkout, Fact, Invoice, KeyKind, StripeEvent, StripeKey, Warning};
 
-/// The kind of lock that an inbox id has.
-const EVENT: &str = "event";
+pub(crate) use load::links;
+pub(super) use load::state_in_tx;
+pub(super) use lock::lock_event_in_tx;
 
 /// A grant that a Stripe object has made.
 #[derive(Debug, Clone)]
@@ -32,6 +50,103 @@ struct Inbox {
     outcome: String,
 }
 
+/// What an object belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Link {
+    /// `None`: none of ours.
+    pub(crate) account_id: Option<String>,
+    /// What a payment paid for.
+    pub(crate) sale: Option<StripeKey>,
+    /// The object was deleted.
+    pub(crate) is_gone: bool,
+}
+
+/// A paid session or invoice, and all that is known of its money.
+#[derive(Debug, Clone)]
+pub(super) struct Sale {
+    account_id: String,
+    currency: String,
+    captured: i64,
+    parts: Vec<Part>,
+    refunds: BTreeMap<String, RefundRow>,
+    disputes: BTreeMap<String, DisputeRow>,
+}
+
+/// One grant of a sale.
+#[derive(Debug, Clone)]
+struct Part {
+    unit: Unit,
+    grant_id: GrantId,
+    /// What it granted; `None` in rows of an earlier version.
+    credits: Option<i64>,
+    /// The invoice line that granted it.
+    line: Option<StripeKey>,
+}
+
+/// An invoice's line that granted.
+#[derive(Debug, Clone)]
+pub(super) struct LineRow {
+    pub(super) invoice_id: String,
+    pub(super) line_id: String,
+    pub(super) account_id: String,
+    pub(super) subscription: Option<String>,
+    pub(super) plan: String,
+    pub(super) unit: Unit,
+    pub(super) grant_id: GrantId,
+    pub(super) credits: i64,
+    pub(super) period_start_s: i64,
+    pub(super) period_end_s: i64,
+    pub(super) ends_with_subscription: bool,
+    pub(super) taken_back: i64,
+    pub(super) refilled: i64,
+}
+
+impl LineRow {
+    fn key(&self) -> StripeKey {
+        StripeKey::new(KeyKind::InvoiceLine, format!("{}/{}", self.invoice_id, self.line_id))
+    }
+
+    fn sale(&self) -> StripeKey {
+        StripeKey::new(KeyKind::Invoice, self.invoice_id.as_str())
+    }
+
+    fn part(&self) -> Part {
+        Part {
+            unit: self.unit.clone(),
+            grant_id: self.grant_id,
+            credits: Some(self.credits),
+            line: Some(self.key()),
+        }
+    }
+}
+
+/// A subscription as it was last told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SubscriptionRow {
+    pub(super) account_id: String,
+    pub(super) customer: Option<String>,
+    pub(super) status: String,
+    pub(super) is_ended: bool,
+    pub(super) told_at_s: i64,
+}
+
+/// A refund as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RefundRow {
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) status: String,
+}
+
+/// A dispute as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct DisputeRow {
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) status: String,
+    pub(super) transactions: BTreeMap<String, i64>,
+}
+
 /// Stripe's rows, read under their locks; kept up to date while the batch is decided.
 #[derive(Debug, Default)]
 pub(crate) struct StripeState {
@@ -39,185 +154,149 @@ pub(crate) struct StripeState {
     busy: BTreeSet<i64>,
     inbox: BTreeMap<String, Inbox>,
     claims: BTreeMap<StripeKey, Claim>,
-    purchases: BTreeMap<String, (String, Payment)>,
+    /// Account and state of sessions.
+    purchases: BTreeMap<String, (String, i16)>,
+    links: BTreeMap<StripeKey, Link>,
+    sales: BTreeMap<StripeKey, Sale>,
+    /// Lines of these sales, and the latest of these subscriptions.
+    lines: BTreeMap<StripeKey, LineRow>,
+    subscriptions: BTreeMap<String, SubscriptionRow>,
+}
+
+/// An event to write.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) event: StripeEvent,
+    pub(super) answer: EventAnswer,
+    pub(super) account: AccountId,
+    pub(super) traceparent: Option<String>,
+    pub(super) waits: Vec<StripeKey>,
+}
+
+/// A session to write: its state, and the operation that granted it.
+#[derive(Debug)]
+pub(super) struct PurchaseWrite {
+    pub(super) checkout: Checkout,
+    pub(super) state: i16,
+    pub(super) operation: Option<OperationId>,
 }
 
 /// Stripe's rows to write.
 #[derive(Debug, Default)]
 pub(super) struct StripeWrites {
-    pub(super) events: BTreeMap<String, (StripeRequest, EventAnswer)>,
-    pub(super) claims: Vec<(StripeKey, Claim, domain::Unit)>,
-    pub(super) purchases: BTreeMap<String, (Checkout, Option<OperationId>)>,
+    pub(super) events: BTreeMap<String, Written>,
+    pub(super) claims: Vec<(StripeKey, Claim, Unit)>,
+    pub(super) purchases: BTreeMap<String, PurchaseWrite>,
+    pub(super) links: BTreeMap<StripeKey, Link>,
+    /// With account and sale.
+    pub(super) refunds: BTreeMap<String, (AccountId, StripeKey, RefundRow)>,
+    pub(super) disputes: BTreeMap<String, (AccountId, StripeKey, DisputeRow)>,
+    pub(super) warnings: BTreeMap<String, (AccountId, StripeKey, Warning)>,
+    pub(super) subscriptions: BTreeMap<String, SubscriptionRow>,
+    pub(super) invoices: BTreeMap<String, (AccountId, Invoice)>,
+    pub(super) lines: BTreeMap<StripeKey, LineRow>,
 }
 
-/// The service's own idempotency key of the grant for a session.
-pub(super) fn grant_key(checkout: &Checkout) -> IdempotencyKey {
-    IdempotencyKey::for_stripe(KeyKind::CheckoutSession.name(), &checkout.session_id)
-}
-
-fn session_key(checkout: &Checkout) -> StripeKey {
-    StripeKey::new(KeyKind::CheckoutSession, checkout.session_id.as_str())
-}
-
-fn natural_keys(checkout: &Checkout) -> impl Iterator<Item = StripeKey> + '_ {
-    let session = session_key(checkout);
-    let intent = checkout.payment_intent.iter().map(|id| StripeKey::new(KeyKind::PaymentIntent, id.as_str()));
-    std::iter::once(session).chain(intent)
-}
-
-/// Locks and reads the Stripe keys of the batch; three statements, none without Stripe events.
-pub(super) async fn state_in_tx(
-    tx: &mut PgConnection,
-    requests: &[&Request],
-    wait: Wait,
-) -> Result<StripeState, StoreError> {
-    let events: Vec<&StripeRequest> = requests
-        .iter()
-        .filter_map(|request| if let Request::Stripe(stripe) = request { Some(&**stripe) } else { None })
-        .collect();
-    if events.is_empty() {
-        return Ok(StripeState::default());
+impl StripeWrites {
+    /// Keys that this batch makes appear: parked events wait for them.
+    pub(super) fn appeared(&self) -> Vec<StripeKey> {
+        self.claims.iter().map(|(key, _, _)| key).chain(self.links.keys()).cloned().collect()
     }
-    let event_ids: Vec<String> = events.iter().map(|request| request.event.event_id.clone()).collect();
-    let keys: BTreeSet<StripeKey> =
-        events.iter().flat_map(|request| natural_keys(&request.checkout)).collect();
-    let numbers: BTreeSet<i64> = events.iter().flat_map(|request| lock_numbers(request)).collect();
-    let busy = lock_keys_in_tx(tx, &numbers, wait).await?;
-    let inbox = inbox_in_tx(tx, &event_ids).await?;
-    let mut state = StripeState { busy, inbox, ..StripeState::default() };
-
-    let (kinds, ids) = crate::inbox::columns(&keys);
-    let rows = sqlx::query!(
-        r#"select c.kind, c.object_id, c.account_id, c.operation_id, c.event_id
-           from unnest($1::text[], $2::text[]) as wanted(kind, object_id)
-           join stripe_claims c on c.kind = wanted.kind and c.object_id = wanted.object_id"#,
-        &kinds,
-        &ids
-    )
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(StoreError::during("read natural keys"))?;
-    for row in rows {
-        let operation_id = OperationId::from_uuid(row.operation_id);
-        let claim = Claim { account_id: row.account_id, operation_id, event_id: row.event_id };
-        let key = keys.iter().find(|key| key.kind.name() == row.kind && key.id == row.object_id);
-        state.claims.extend(key.cloned().map(|key| (key, claim)));
-    }
-    let rows =
-        sqlx::query!("select session_id, account_id, state from purchases where session_id = any($1)", &ids)
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(StoreError::during("read purchases"))?;
-    for row in rows {
-        let payment = if row.state >= PAID { Payment::Paid } else { Payment::Pending };
-        state.purchases.insert(row.session_id, (row.account_id, payment));
-    }
-    Ok(state)
 }
 
-/// `purchases.state` of a session whose money is on its way.
-pub(super) const PENDING: i16 = 2;
-/// `purchases.state` of a paid session.
-pub(super) const PAID: i16 = 3;
-
-/// The locks that an event needs: its inbox id and its natural keys.
-fn lock_numbers(request: &StripeRequest) -> Vec<i64> {
-    let event = lock_number(EVENT, &request.event.event_id);
-    let keys = natural_keys(&request.checkout).map(|key| lock_number(key.kind.name(), &key.id));
-    std::iter::once(event).chain(keys).collect()
+/// What a fact comes to, and the keys that its event waits for when it is parked.
+#[derive(Debug)]
+struct Decided {
+    answer: EventAnswer,
+    waits: Vec<StripeKey>,
 }
 
-/// Takes a transaction lock on each inbox id and natural key, sorted by hash, before anything of them is read.
-/// A batch of strangers does not wait: it gets back the locks that others hold. A batch of one account waits;
-/// all that wait do so in one direction.
-async fn lock_keys_in_tx(
-    tx: &mut PgConnection,
-    numbers: &BTreeSet<i64>,
-    wait: Wait,
-) -> Result<BTreeSet<i64>, StoreError> {
-    let numbers: Vec<i64> = numbers.iter().copied().collect();
-    match wait {
-        Wait::Skip => {
-            let busy = sqlx::query_scalar!(
-                r#"select number as "number!" from unnest($1::bigint[]) as sorted(number)
-                   where not pg_try_advisory_xact_lock(number)"#,
-                &numbers
-            );
-            let busy = busy.fetch_all(tx).await.map_err(StoreError::during("lock Stripe keys"))?;
-            Ok(busy.into_iter().collect())
+impl Decided {
+    fn plain(state: EventState, outcome: &str) -> Self {
+        let answer = EventAnswer { state, outcome: outcome.to_owned(), duplicate: false, operation: None };
+        Self { answer, waits: Vec::new() }
+    }
+
+    fn applied(outcome: &str, operation: Option<Operation>) -> Self {
+        let mut decided = Self::plain(EventState::Applied, outcome);
+        decided.answer.operation = operation;
+        decided
+    }
+
+    fn parked(outcome: &str) -> Self {
+        Self::plain(EventState::Parked, outcome)
+    }
+
+    fn waiting(outcome: &str, waits: Vec<StripeKey>) -> Self {
+        Self { waits, ..Self::parked(outcome) }
+    }
+}
+
+/// One event of a request while it is decided.
+#[derive(Clone, Copy)]
+struct Handled<'a> {
+    event: &'a StripeEvent,
+    fact: &'a Fact,
+    request: &'a StripeRequest,
+    item: &'a Item,
+    /// Others of the request came before it.
+    is_follower: bool,
+}
+
+impl Handled<'_> {
+    /// The id of its n-th operation; that of the request's first is the item's own, by which a retry knows it.
+    fn operation_id(&self, n: u8) -> OperationId {
+        let own = self.item.operation_id;
+        if n == 0 && !self.is_follower {
+            return own;
         }
-        Wait::Block => {
-            sqlx::query!(
-                r#"select count(pg_advisory_xact_lock(number)) from unnest($1::bigint[]) as sorted(number)"#,
-                &numbers
-            )
-            .fetch_one(tx)
-            .await
-            .map_err(StoreError::during("lock Stripe keys"))?;
-            Ok(BTreeSet::new())
-        }
+        let mut hasher = Sha256::new();
+        hasher.update(own.uuid().as_bytes());
+        hasher.update(self.event.event_id.as_bytes());
+        hasher.update([0, n]);
+        let digest: [u8; 32] = hasher.finalize().into();
+        let (halves, _) = digest.as_chunks::<16>();
+        let bytes = halves.first().copied().unwrap_or_default();
+        OperationId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
-}
 
-/// For a writer of the inbox outside a batch: waits for the locks, then reads the clock.
-pub(super) async fn lock_event_in_tx(
-    tx: &mut PgConnection,
-    event_id: &str,
-    keys: &[StripeKey],
-) -> Result<OffsetDateTime, StoreError> {
-    let keys = keys.iter().map(|key| lock_number(key.kind.name(), &key.id));
-    let numbers: BTreeSet<i64> = std::iter::once(lock_number(EVENT, event_id)).chain(keys).collect();
-    lock_keys_in_tx(&mut *tx, &numbers, Wait::Block).await?;
-    let clock = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#);
-    clock.fetch_one(tx).await.map_err(StoreError::during("read the clock"))
-}
-
-impl StripeState {
-    /// Whether somebody else holds a lock that this event needs.
-    pub(super) fn is_busy(&self, request: &StripeRequest) -> bool {
-        !self.busy.is_empty() && lock_numbers(request).iter().any(|number| self.busy.contains(number))
+    fn command(&self, unit: &Unit, key: IdempotencyKey, reference: &str, action: Action) -> Command {
+        let context = Context {
+            actor: self.request.actor.clone(),
+            reference: reference.to_owned(),
+            reason: format!("stripe:{}", self.event.event_type),
+            traceparent: self.request.traceparent.clone(),
+            ..Context::default()
+        };
+        Command { account: self.request.account.clone(), unit: unit.clone(), key, context, action }
     }
-}
-
-/// 64 bits of SHA-256. Two keys that share a number only wait for each other.
-fn lock_number(kind: &str, id: &str) -> i64 {
-    let mut hasher = Sha256::new();
-    hasher.update(kind.as_bytes());
-    hasher.update([0]);
-    hasher.update(id.as_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    let (head, _) = digest.as_chunks::<8>();
-    head.first().map_or(0, |bytes| i64::from_be_bytes(*bytes))
-}
-
-async fn inbox_in_tx(
-    tx: &mut PgConnection,
-    event_ids: &[String],
-) -> Result<BTreeMap<String, Inbox>, StoreError> {
-    let rows = sqlx::query!(
-        "select event_id, state, outcome from stripe_events where event_id = any($1)",
-        event_ids
-    )
-    .fetch_all(tx)
-    .await
-    .map_err(StoreError::during("read the inbox"))?;
-    let inbox = |state: i16, outcome: String| {
-        let state = EventState::lookup(state).ok_or(StoreError::Corrupt("event state"))?;
-        Ok::<_, StoreError>(Inbox { state, outcome })
-    };
-    rows.into_iter().map(|row| Ok((row.event_id, inbox(row.state, row.outcome)?))).collect()
 }
 
 impl Decisions {
-    /// Decides one event, and notes what the inbox shall say of it.
-    pub(super) fn stripe_event(
+    /// Decides the events of a request in their order, and notes what the inbox shall say of them. The answer is that of
+    /// the first.
+    pub(super) fn stripe_request(
         &mut self,
         state: &mut State,
         rules: &Rules,
         request: &StripeRequest,
         item: &Item,
     ) -> Result<EventAnswer, StoreError> {
-        let event_id = &request.event.event_id;
+        let first = Handled { event: &request.event, fact: &request.fact, request, item, is_follower: false };
+        let answer = self.stripe_event(state, rules, first)?;
+        for (event, fact) in &request.followers {
+            self.stripe_event(state, rules, Handled { event, fact, request, item, is_follower: true })?;
+        }
+        Ok(answer)
+    }
+
+    fn stripe_event(
+        &mut self,
+        state: &mut State,
+        rules: &Rules,
+        handled: Handled<'_>,
+    ) -> Result<EventAnswer, StoreError> {
+        let event_id = &handled.event.event_id;
         // A parked event is tried again when it is delivered again; any other state is final.
         if let Some(known) =
             state.stripe.inbox.get(event_id).filter(|known| known.state != EventState::Parked)
@@ -225,135 +304,93 @@ impl Decisions {
             return Ok(EventAnswer {
                 state: known.state,
                 outcome: known.outcome.clone(),
-                duplicate: !self.is_own_retry(state, request, item),
-                operation: self.granted_operation(state, &request.checkout),
+                duplicate: !is_own_retry(state, handled),
+                operation: self.granted_operation(state, handled),
             });
         }
-        let answer = self.checkout(state, rules, request, item)?;
+        let Decided { answer, waits } = self.fact(state, rules, handled)?;
         let inbox = Inbox { state: answer.state, outcome: answer.outcome.clone() };
         state.stripe.inbox.insert(event_id.clone(), inbox);
-        self.stripe.events.insert(event_id.clone(), (request.clone(), answer.clone()));
+        let written = Written {
+            event: handled.event.clone(),
+            answer: answer.clone(),
+            account: handled.request.account.clone(),
+            traceparent: handled.request.traceparent.clone(),
+            waits,
+        };
+        self.stripe.events.insert(event_id.clone(), written);
         Ok(answer)
     }
 
-    /// Whether the stored event was stored by an earlier try of this very call.
-    fn is_own_retry(&self, state: &State, request: &StripeRequest, item: &Item) -> bool {
-        let session = session_key(&request.checkout);
-        let claim = state.stripe.claims.get(&session);
-        claim.is_some_and(|claim| {
-            claim.operation_id == item.operation_id && claim.event_id == request.event.event_id
-        })
-    }
-
-    /// The grant that a session has made, for the account that it was made for.
-    fn granted_operation(&self, state: &State, checkout: &Checkout) -> Option<Operation> {
-        let key = (checkout.account.clone(), grant_key(checkout).as_str().to_owned());
-        self.lookup_operation(state, &key)
-    }
-
-    fn checkout(
+    fn fact(
         &mut self,
         state: &mut State,
         rules: &Rules,
-        request: &StripeRequest,
-        item: &Item,
-    ) -> Result<EventAnswer, StoreError> {
-        let checkout = &request.checkout;
-        let owner = checkout.account.as_str();
-        let session = session_key(checkout);
-        if let Some(claim) = state.stripe.claims.get(&session) {
-            return Ok(if claim.account_id == owner {
-                let operation = self.granted_operation(state, checkout);
-                EventAnswer { operation, ..without_effect(EventState::Applied, "already_granted") }
-            } else {
-                without_effect(EventState::Parked, "account_mismatch")
-            });
+        handled: Handled<'_>,
+    ) -> Result<Decided, StoreError> {
+        match handled.fact {
+            Fact::Checkout(checkout) => self.checkout(state, rules, handled, checkout),
+            Fact::SessionEnded(ended) => Ok(self.session_ended(state, ended)),
+            Fact::Refund(refund) => self.refund(state, rules, handled, refund),
+            Fact::RefundHint(payment) => Ok(refund_hint(state, payment)),
+            Fact::Dispute(dispute) => self.dispute(state, rules, handled, dispute),
+            Fact::Warning(warning) => Ok(self.warning(state, handled, warning)),
+            Fact::CustomerGone { customer } => Ok(self.customer_gone(state, customer)),
+            Fact::Link(link) => Ok(self.subscription_link(state, link)),
+            Fact::Invoice(invoice) => self.invoice(state, rules, handled, invoice),
+            Fact::InvoicePayment(payment) => self.invoice_payment(state, rules, handled, payment),
+            Fact::Subscription(told) => self.subscription(state, rules, handled, told),
         }
-        let known = state.stripe.purchases.get(&checkout.session_id);
-        if known.is_some_and(|(account_id, _)| account_id != owner) {
-            return Ok(without_effect(EventState::Parked, "account_mismatch"));
-        }
-        let intent_is_taken = checkout.payment_intent.as_ref().is_some_and(|id| {
-            state.stripe.claims.contains_key(&StripeKey::new(KeyKind::PaymentIntent, id.as_str()))
-        });
-        if intent_is_taken {
-            return Ok(without_effect(EventState::Parked, "payment_intent_already_granted"));
-        }
-        if checkout.payment == Payment::Pending {
-            self.purchase(state, checkout, None);
-            return Ok(without_effect(EventState::Applied, "pending_payment"));
-        }
-        self.grant(state, rules, request, item)
     }
 
-    fn grant(
+    /// Runs a command for an event; `Err` is the outcome under which the event is parked.
+    fn for_event(
         &mut self,
         state: &mut State,
         rules: &Rules,
-        request: &StripeRequest,
-        item: &Item,
-    ) -> Result<EventAnswer, StoreError> {
-        let checkout = &request.checkout;
-        let context = Context {
-            actor: request.actor.clone(),
-            reference: checkout.session_id.clone(),
-            reason: format!("stripe:{}", request.event.event_type),
-            traceparent: request.traceparent.clone(),
-            ..Context::default()
-        };
-        let command = Command {
-            account: checkout.account.clone(),
-            unit: checkout.unit.clone(),
-            key: grant_key(checkout),
-            context,
-            action: Action::Grant(checkout.grant.clone()),
-        };
-        match self.command(state, rules, &command, item.operation_id)? {
-            Ok(Answer::Operation { operation, .. }) => {
-                self.claim(state, checkout, &operation, &request.event.event_id);
-                self.purchase(state, checkout, Some(operation.id));
-                Ok(EventAnswer {
-                    state: EventState::Applied,
-                    outcome: "granted".to_owned(),
-                    duplicate: false,
-                    operation: Some(operation),
-                })
-            }
-            Ok(_) => Err(StoreError::Broken("a grant that is no operation")),
-            Err(ApplyError::Denied(denied)) => Ok(without_effect(EventState::Parked, denied_outcome(denied))),
-            Err(_) => Ok(without_effect(EventState::Parked, "key_conflict")),
+        command: &Command,
+        operation_id: OperationId,
+    ) -> Result<Result<Operation, &'static str>, StoreError> {
+        match self.command(state, rules, command, operation_id)? {
+            Ok(Answer::Operation { operation, .. }) => Ok(Ok(operation)),
+            Ok(_) => Err(StoreError::Broken("an event's command is no operation")),
+            Err(ApplyError::Denied(denied)) => Ok(Err(denied_outcome(denied))),
+            Err(_) => Ok(Err("key_conflict")),
         }
     }
 
-    fn claim(&mut self, state: &mut State, checkout: &Checkout, operation: &Operation, event_id: &str) {
-        for key in natural_keys(checkout) {
-            let claim = Claim {
-                account_id: checkout.account.as_str().to_owned(),
-                operation_id: operation.id,
-                event_id: event_id.to_owned(),
-            };
-            state.stripe.claims.insert(key.clone(), claim.clone());
-            self.stripe.claims.push((key, claim, checkout.unit.clone()));
+    /// Notes what objects belong to, and lets their events go on.
+    fn link(&mut self, state: &mut State, key: StripeKey, link: Link) {
+        if state.stripe.links.get(&key) != Some(&link) {
+            state.stripe.links.insert(key.clone(), link.clone());
+            self.stripe.links.insert(key, link);
         }
-    }
-
-    /// Notes the session's state, forward only.
-    fn purchase(&mut self, state: &mut State, checkout: &Checkout, operation: Option<OperationId>) {
-        let known = state.stripe.purchases.get(&checkout.session_id);
-        if known.is_some_and(|(_, payment)| *payment >= checkout.payment) {
-            return;
-        }
-        let owner = checkout.account.as_str().to_owned();
-        state.stripe.purchases.insert(checkout.session_id.clone(), (owner, checkout.payment));
-        self.stripe.purchases.insert(checkout.session_id.clone(), (checkout.clone(), operation));
     }
 }
 
-fn without_effect(state: EventState, outcome: &str) -> EventAnswer {
-    EventAnswer { state, outcome: outcome.to_owned(), duplicate: false, operation: None }
+use money::refund_hint;
+
+/// The service's own idempotency keys of what a request may grant.
+pub(super) fn grant_keys(request: &StripeRequest) -> Vec<(AccountId, String)> {
+    let keys = request.events().flat_map(|(_, fact)| match fact {
+        Fact::Checkout(checkout) => vec![checkout::grant_key(checkout)],
+        Fact::Invoice(invoice) => {
+            invoice.lines.iter().map(|line| plans::grant_key(&line.key(&invoice.invoice_id))).collect()
+        }
+        _ => Vec::new(),
+    });
+    keys.map(|key| (request.account.clone(), key.as_str().to_owned())).collect()
 }
 
-/// A grant that the rules refuse is parked under the refusal's name; somebody has paid.
+/// Whether the stored event was stored by an earlier try of this very call.
+fn is_own_retry(state: &State, handled: Handled<'_>) -> bool {
+    let mut claims = handled.fact.keys().into_iter().filter_map(|key| state.stripe.claims.get(&key));
+    claims.any(|claim| {
+        claim.operation_id == handled.item.operation_id && claim.event_id == handled.event.event_id
+    })
+}
+
+/// A command that the rules refuse parks its event under the refusal's name; somebody has paid.
 const fn denied_outcome(denied: domain::Denied) -> &'static str {
     match denied {
         domain::Denied::AccountClosed => "account_closed",

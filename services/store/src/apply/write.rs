@@ -1,11 +1,12 @@
 //! Phase 5: write what was decided. The ledger is written set-based, so that its statements do not grow in number
 //! with the batch: what is new of balances and lots first, then everything that changes in one statement
-//! (`write/change.rs`). Stripe's rows are in `write/stripe.rs`.
+//! (`write/change.rs`). Stripe's rows are in `write/stripe.rs` and `write/facts.rs`.
 
 mod balances;
 mod change;
 mod corrections;
 mod entries;
+mod facts;
 mod holds;
 mod lots;
 mod stripe;
@@ -16,6 +17,7 @@ use sqlx::PgConnection;
 use super::decision::Decisions;
 use super::{EncodeEvent, State};
 use crate::error::StoreError;
+use crate::inbox;
 use crate::row::to_time;
 
 /// Writes everything, ledger first.
@@ -40,6 +42,9 @@ pub(super) async fn decisions_in_tx(
         stripe::events_in_tx(tx, &decisions.stripe.events, now).await?;
         stripe::claims_in_tx(tx, decisions, now).await?;
         stripe::purchases_in_tx(tx, decisions, now).await?;
+        facts::write_in_tx(tx, &decisions.stripe, now).await?;
+        // Last, when nobody can see the keys and not the events that wait for them.
+        inbox::wake_in_tx(tx, &decisions.stripe.appeared(), now).await?;
     }
     unused_accounts_in_tx(tx, state).await
 }

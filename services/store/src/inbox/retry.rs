@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::stripe_event::StripeKey;
 
 /// A parked event whose turn has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,41 @@ impl Store {
         .fetch_all(self.pool())
         .await
         .map_err(StoreError::during("take parked events"))?;
+        let event = rows.into_iter().map(|row| ParkedEvent {
+            event_id: row.event_id,
+            body: row.body.map(Bytes::from),
+            traceparent: row.traceparent,
+            attempts: row.attempts,
+        });
+        Ok(event.collect())
+    }
+
+    /// Parked events that wait for one of these objects, longest parked first; their schedule stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn waiting_events(
+        &self,
+        keys: &[StripeKey],
+        limit: i64,
+    ) -> Result<Vec<ParkedEvent>, StoreError> {
+        let (kinds, ids) = super::columns(keys);
+        let rows = sqlx::query!(
+            r#"with waiting as materialized (
+                   select distinct w.event_id from unnest($1::text[], $2::text[]) as key(kind, object_id)
+                   join stripe_event_waits w on w.kind = key.kind and w.object_id = key.object_id
+               )
+               select e.event_id, e.traceparent, e.attempts, b.body as "body?"
+               from waiting join stripe_events e on e.event_id = waiting.event_id and e.state = 3
+               left join stripe_event_bodies b on b.event_id = e.event_id
+               order by e.received_at, e.event_id limit $3"#,
+            &kinds,
+            &ids,
+            limit
+        )
+        .fetch_all(self.pool())
+        .await
+        .map_err(StoreError::during("find events that wait"))?;
         let event = rows.into_iter().map(|row| ParkedEvent {
             event_id: row.event_id,
             body: row.body.map(Bytes::from),

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use sqlx::Connection;
 use store::{
-    EventFilter, EventState, KeyKind, Measures, Replay, Store, StripeEvent, StripeKey, Wait, run_batch,
+    EventFilter, EventState, KeyKind, Measures, Replay, Store, StripeEvent, StripeKey, Unapplied, Wait,
+    run_batch,
 };
 
 use crate::book::*;
@@ -25,9 +26,16 @@ fn intent(id: &str) -> StripeKey {
     StripeKey::new(KeyKind::PaymentIntent, id)
 }
 
+fn because(outcome: &str) -> Unapplied<'_> {
+    Unapplied { outcome, ..Unapplied::default() }
+}
+
 async fn park(store: &Store, event_id: &str, waits: &[StripeKey]) {
     let event = event(event_id, "refund.created");
-    store.record_event(&event, EventState::Parked, "predecessor_missing", waits, None).await.unwrap();
+    store
+        .record_event(&event, EventState::Parked, &Unapplied { waits, ..because("predecessor_missing") })
+        .await
+        .unwrap();
 }
 
 /// Seconds until the event is tried again.
@@ -126,7 +134,7 @@ async fn bodies_go_after_90_days_but_for_those_of_parked_events() {
     park(&book.store, "evt_parked", &[]).await;
     for event_id in ["evt_old", "evt_older", "evt_young"] {
         let ignored = event(event_id, "x");
-        book.store.record_event(&ignored, EventState::Ignored, "not_ours", &[], None).await.unwrap();
+        book.store.record_event(&ignored, EventState::Ignored, &because("not_ours")).await.unwrap();
     }
     sqlx::query(
         "update stripe_event_bodies set stored_at = now() - interval '91 days' where event_id <> 'evt_young'",
@@ -150,13 +158,13 @@ async fn another_try_is_for_every_event_that_was_not_applied_and_has_its_body() 
     let book = Book::new().await;
     book.apply(paid("evt_1", "cs_1", Some("pi_1"), "user_1")).await.unwrap();
     let ignored = event("evt_2", "invoice.paid");
-    book.store.record_event(&ignored, EventState::Ignored, "type_not_handled", &[], None).await.unwrap();
+    book.store.record_event(&ignored, EventState::Ignored, &because("type_not_handled")).await.unwrap();
     let replay = async |id| book.store.replay_event(id).await.unwrap();
     assert_eq!((replay("evt_0").await, replay("evt_1").await), (Replay::Unknown, Replay::Applied));
     assert_eq!(replay("evt_2").await, Replay::Queued);
     let taken = book.store.take_parked_events(9).await.unwrap();
     assert_eq!(taken[0].event_id, "evt_2");
-    book.store.record_event(&ignored, EventState::Ignored, "type_not_handled", &[], None).await.unwrap();
+    book.store.record_event(&ignored, EventState::Ignored, &because("type_not_handled")).await.unwrap();
     assert_eq!(book.store.inbox_level().await.unwrap().parked, 0);
     sqlx::query("delete from stripe_event_bodies where event_id = 'evt_2'")
         .execute(book.pool())
@@ -172,7 +180,7 @@ async fn levels_and_lists_say_what_waits_and_pages_are_bounded() {
     for n in 0..5 {
         park(&book.store, &format!("evt_p{n}"), &[]).await;
         let ignored = event(&format!("evt_i{n}"), "charge.updated");
-        book.store.record_event(&ignored, EventState::Ignored, "type_not_handled", &[], None).await.unwrap();
+        book.store.record_event(&ignored, EventState::Ignored, &because("type_not_handled")).await.unwrap();
     }
     book.store.fail_event("evt_p0", "body_gone").await.unwrap();
     sqlx::query(

@@ -1,7 +1,9 @@
 //! Stripe events: a session grants once, by whatever events it comes (I8).
 
 use bytes::Bytes;
-use store::{Answer, Checkout, EventAnswer, EventState, Payment, Request, StripeEvent, StripeRequest};
+use store::{
+    Answer, Checkout, EventAnswer, EventState, Fact, Payment, Request, StripeEvent, StripeRequest, Unapplied,
+};
 
 use crate::book::*;
 
@@ -30,11 +32,24 @@ pub(crate) fn checkout_event(
         quantity: 1,
         subtotal_minor_units: 1000,
         currency: "usd".to_owned(),
+        captured_minor_units: 1000,
         payment,
         grant: a_grant(1000),
     };
-    let actor = "edge".to_owned();
-    Request::Stripe(Box::new(StripeRequest { event, checkout, actor, traceparent: None }))
+    stripe_request(event, Fact::Checkout(checkout), id)
+}
+
+/// An event of an account.
+pub(crate) fn stripe_request(event: StripeEvent, fact: Fact, id: &str) -> Request {
+    Request::Stripe(Box::new(StripeRequest {
+        event,
+        fact,
+        followers: Vec::new(),
+        account: account(id),
+        unit: credits(),
+        actor: "edge".to_owned(),
+        traceparent: None,
+    }))
 }
 
 pub(crate) fn paid(event_id: &str, session: &str, intent: Option<&str>, id: &str) -> Request {
@@ -114,7 +129,8 @@ async fn a_grant_that_is_refused_parks_its_event_and_a_later_delivery_grants() {
 async fn an_event_without_effect_is_recorded_once() {
     let book = Book::new().await;
     let Request::Stripe(stripe) = paid("evt_1", "cs_1", None, "user_1") else { unreachable!() };
-    let record = || book.store.record_event(&stripe.event, EventState::Ignored, "unknown_type", &[], None);
+    let unapplied = Unapplied { outcome: "unknown_type", ..Unapplied::default() };
+    let record = || book.store.record_event(&stripe.event, EventState::Ignored, &unapplied);
     assert!(!record().await.unwrap().duplicate);
     assert!(record().await.unwrap().duplicate);
     let others = futures::future::join_all((0..8).map(|_| record())).await;

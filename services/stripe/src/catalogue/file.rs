@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::ledger::{LedgerFile, ThresholdFile};
+use super::offer::{BillingReason, PlanTerms, RolloverTerms};
 use super::{
     Catalogue, CatalogueError, MAX_CATALOGUE_BYTES, MAX_DISPLAY_NAME_BYTES, MAX_OFFERS, MAX_PRICES,
     MAX_SCALE, MAX_UNITS, Offer, UnitInfo,
@@ -55,6 +56,18 @@ struct OfferFile {
     expires_after_s: Option<Spanned<i64>>,
     #[serde(default)]
     stripe_prices: Vec<Spanned<String>>,
+    at_end: Option<Spanned<String>>,
+    #[serde(default)]
+    also_for: Vec<Spanned<String>>,
+    rollover: Option<Spanned<RolloverFile>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RolloverFile {
+    percent: Option<Spanned<i64>>,
+    cap: Option<Spanned<i64>>,
+    expires_after_s: Option<Spanned<i64>>,
 }
 
 /// Packs and plans have one shape; they differ in name and in the kind of their grants.
@@ -178,6 +191,7 @@ impl Checker<'_> {
             })?,
         };
         Ok(Offer {
+            plan: self.plan_terms(list, &file, &path)?,
             unit: self.unit(&file, path("unit"))?,
             stripe_prices: self.prices(path("stripe_prices"), &file.stripe_prices)?,
             currency: currency.clone(),
@@ -188,6 +202,64 @@ impl Checker<'_> {
             priority,
             expires_after_s,
         })
+    }
+
+    /// What plans alone have; a pack that has it is a slip.
+    fn plan_terms(
+        &self,
+        list: List,
+        file: &OfferFile,
+        path: &dyn Fn(&str) -> String,
+    ) -> Result<PlanTerms, CatalogueError> {
+        let only_plans = Problem::Rule("is for plans only");
+        let is_pack = list.name == PACKS.name;
+        let mut terms = PlanTerms::default();
+        if let Some(at_end) = &file.at_end {
+            terms.ends_with_subscription = match at_end.get_ref().as_str() {
+                _ if is_pack => return Err(self.fault(at_end, path("at_end"), only_plans)),
+                "keep" => false,
+                "expire" => true,
+                _ => {
+                    let problem = Problem::Rule("must be keep or expire");
+                    return Err(self.fault(at_end, path("at_end"), problem));
+                }
+            };
+        }
+        for reason in &file.also_for {
+            if is_pack {
+                return Err(self.fault(reason, path("also_for"), only_plans));
+            }
+            let rule = "must be subscription_update, subscription_threshold or manual";
+            let known = BillingReason::lookup(reason.get_ref());
+            terms
+                .also_for
+                .push(known.ok_or_else(|| self.fault(reason, path("also_for"), Problem::Rule(rule)))?);
+        }
+        if let Some(rollover) = &file.rollover {
+            if is_pack {
+                return Err(self.fault(rollover, path("rollover"), only_plans));
+            }
+            if let Some(expiry) = &file.expires_after_s {
+                let rule = "cannot stand beside rollover; say rollover.expires_after_s";
+                return Err(self.fault(expiry, path("expires_after_s"), Problem::Rule(rule)));
+            }
+            let number = |value: &Option<Spanned<i64>>, field: &str, min, max| {
+                let check = |value| self.in_range(value, path(&format!("rollover.{field}")), min, max);
+                value.as_ref().map(check).transpose()
+            };
+            let rollover = rollover.get_ref();
+            terms.rollover = Some(RolloverTerms {
+                percent: number(&rollover.percent, "percent", 0, 100)?.unwrap_or(100),
+                cap: number(&rollover.cap, "cap", 0, MAX_AMOUNT)?,
+                expires_after_s: number(
+                    &rollover.expires_after_s,
+                    "expires_after_s",
+                    1,
+                    MAX_EXPIRES_AFTER_S,
+                )?,
+            });
+        }
+        Ok(terms)
     }
 
     fn offer_id(&self, list: List, id: &Spanned<String>) -> Result<String, CatalogueError> {

@@ -7,29 +7,30 @@ use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
 use crate::apply::decision::Decisions;
-use crate::apply::stripe::{PAID, PENDING};
+use crate::apply::stripe::Written;
 use crate::error::StoreError;
-use crate::request::{EventAnswer, StripeRequest};
-use crate::stripe_event::{Checkout, Payment, StripeKey};
+use crate::inbox;
+use crate::stripe_event::Checkout;
 
 pub(super) async fn events_in_tx(
     tx: &mut PgConnection,
-    events: &BTreeMap<String, (StripeRequest, EventAnswer)>,
+    events: &BTreeMap<String, Written>,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> = events.values().map(|(request, answer)| row(request, answer)).collect();
-    crate::inbox::upsert_in_tx(tx, &rows, now).await
+    let rows: Vec<_> = events.values().map(row).collect();
+    inbox::upsert_in_tx(tx, &rows, now).await
 }
 
-fn row<'a>(request: &'a StripeRequest, answer: &'a EventAnswer) -> crate::inbox::Row<'a> {
-    crate::inbox::Row {
-        event: &request.event,
+fn row(written: &Written) -> inbox::Row<'_> {
+    let Written { event, answer, account, traceparent, waits } = written;
+    inbox::Row {
+        event,
         state: answer.state,
         outcome: &answer.outcome,
-        account_id: Some(request.checkout.account.as_str()),
+        account_id: Some(account.as_str()),
         operation_id: answer.operation.as_ref().map(|operation| operation.id),
-        traceparent: request.traceparent.as_deref(),
-        waits: &[],
+        traceparent: traceparent.as_deref(),
+        waits,
         is_due: false,
     }
 }
@@ -43,7 +44,7 @@ pub(super) async fn claims_in_tx(
     if claims.is_empty() {
         return Ok(());
     }
-    let (kinds, ids) = crate::inbox::columns(claims.iter().map(|(key, _, _)| key));
+    let (kinds, ids) = inbox::columns(claims.iter().map(|(key, _, _)| key));
     let accounts: Vec<String> = claims.iter().map(|(_, claim, _)| claim.account_id.clone()).collect();
     let units: Vec<String> = claims.iter().map(|(_, _, unit)| unit.as_str().to_owned()).collect();
     let operations: Vec<Uuid> = claims.iter().map(|(_, claim, _)| claim.operation_id.uuid()).collect();
@@ -59,11 +60,9 @@ pub(super) async fn claims_in_tx(
         &events,
         now
     )
-    .execute(&mut *tx)
+    .execute(tx)
     .await
     .map_err(StoreError::during("write natural keys"))?;
-    let keys: Vec<StripeKey> = claims.iter().map(|(key, _, _)| key.clone()).collect();
-    crate::inbox::wake_in_tx(tx, &keys, now).await?;
     Ok(())
 }
 
@@ -77,27 +76,31 @@ pub(super) async fn purchases_in_tx(
         return Ok(());
     }
     let text = |of: fn(&Checkout) -> &str| -> Vec<String> {
-        purchases.iter().map(|(checkout, _)| of(checkout).to_owned()).collect()
+        purchases.iter().map(|purchase| of(&purchase.checkout).to_owned()).collect()
     };
     let number = |of: fn(&Checkout) -> i64| -> Vec<i64> {
-        purchases.iter().map(|(checkout, _)| of(checkout)).collect()
+        purchases.iter().map(|purchase| of(&purchase.checkout)).collect()
     };
     let payment_intents: Vec<Option<String>> =
-        purchases.iter().map(|(checkout, _)| checkout.payment_intent.clone()).collect();
-    let states: Vec<i16> = purchases.iter().map(|(checkout, _)| purchase_state(checkout.payment)).collect();
+        purchases.iter().map(|purchase| purchase.checkout.payment_intent.clone()).collect();
+    let states: Vec<i16> = purchases.iter().map(|purchase| purchase.state).collect();
     let operations: Vec<Option<Uuid>> =
-        purchases.iter().map(|(_, operation)| operation.map(|id| id.uuid())).collect();
+        purchases.iter().map(|purchase| purchase.operation.map(|id| id.uuid())).collect();
     sqlx::query!(
         r#"insert into purchases (session_id, account_id, unit, pack, quantity, subtotal_minor_units, currency,
-                                  payment_intent, state, operation_id, created_at, updated_at)
+                                  payment_intent, state, operation_id, captured_minor_units, credits,
+                                  created_at, updated_at)
            select *, $11, $11
            from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-                       $8::text[], $9::smallint[], $10::uuid[])
+                       $8::text[], $9::smallint[], $10::uuid[], $12::bigint[], $13::bigint[])
            on conflict on constraint purchases_pkey do update
            set state = excluded.state, operation_id = excluded.operation_id,
                payment_intent = coalesce(excluded.payment_intent, purchases.payment_intent),
+               captured_minor_units = excluded.captured_minor_units, credits = excluded.credits,
                updated_at = excluded.updated_at
-           where purchases.state < excluded.state"#,
+           -- The order of `rank` in apply/stripe/checkout.rs.
+           where array_position(array[1, 2, 5, 4, 3]::smallint[], purchases.state)
+                 < array_position(array[1, 2, 5, 4, 3]::smallint[], excluded.state)"#,
         &text(|checkout| &checkout.session_id),
         &text(|checkout| checkout.account.as_str()),
         &text(|checkout| checkout.unit.as_str()),
@@ -108,17 +111,12 @@ pub(super) async fn purchases_in_tx(
         &payment_intents as &[Option<String>],
         &states,
         &operations as &[Option<Uuid>],
-        now
+        now,
+        &number(|checkout| checkout.captured_minor_units),
+        &number(|checkout| checkout.grant.amount)
     )
     .execute(tx)
     .await
     .map_err(StoreError::during("write purchases"))?;
     Ok(())
-}
-
-const fn purchase_state(payment: Payment) -> i16 {
-    match payment {
-        Payment::Pending => PENDING,
-        Payment::Paid => PAID,
-    }
 }

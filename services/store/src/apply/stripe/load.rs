@@ -1,0 +1,440 @@
+//! What the facts of a batch are decided by, read under its locks: the fewest statements that the facts at hand need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{GrantId, OperationId, Unit};
+use sqlx::PgConnection;
+use sqlx::types::Uuid;
+
+use super::lock::{lock_keys_in_tx, lock_numbers};
+use super::{Claim, Inbox, LineRow, Link, Part, RefundRow, Sale, StripeState, SubscriptionRow};
+use crate::apply::Wait;
+use crate::error::StoreError;
+use crate::inbox;
+use crate::request::{EventState, Request, StripeRequest};
+use crate::stripe_event::{Fact, KeyKind, StripeKey};
+
+/// Latest lines of a subscription that rollover and the end look at: eight years of months. Older lots are empty or small.
+const MAX_PERIODS: i64 = 96;
+
+/// Locks and reads the Stripe keys of the batch; four statements, none without Stripe events, and more for facts about
+/// sales.
+pub(in crate::apply) async fn state_in_tx(
+    tx: &mut PgConnection,
+    requests: &[&Request],
+    wait: Wait,
+) -> Result<StripeState, StoreError> {
+    let requests: Vec<&StripeRequest> = requests
+        .iter()
+        .filter_map(|request| if let Request::Stripe(stripe) = request { Some(&**stripe) } else { None })
+        .collect();
+    if requests.is_empty() {
+        return Ok(StripeState::default());
+    }
+    let numbers: BTreeSet<i64> = requests.iter().flat_map(|request| lock_numbers(request)).collect();
+    let busy = lock_keys_in_tx(tx, &numbers, wait).await?;
+    let events = || requests.iter().flat_map(|request| request.events());
+    let event_ids: Vec<String> = events().map(|(event, _)| event.event_id.clone()).collect();
+    let inbox = inbox_in_tx(tx, &event_ids).await?;
+    let mut state = StripeState { busy, inbox, ..StripeState::default() };
+    let keys: BTreeSet<StripeKey> = events().flat_map(|(_, fact)| fact.keys()).collect();
+    claims_in_tx(tx, &mut state, &keys).await?;
+    purchases_in_tx(tx, &mut state, &keys).await?;
+    let is_session = |fact: &Fact| matches!(fact, Fact::Checkout(_) | Fact::SessionEnded(_));
+    if events().all(|(_, fact)| is_session(fact)) {
+        return Ok(state);
+    }
+    state.links = links(tx, keys.iter()).await?;
+    let mut sales: BTreeSet<StripeKey> = state.links.values().filter_map(|link| link.sale.clone()).collect();
+    let subscriptions: BTreeSet<String> = events().filter_map(|(_, fact)| subscription_of(fact)).collect();
+    subscriptions_in_tx(tx, &mut state, &subscriptions).await?;
+    // The sales of a subscription's earlier periods: what is taken back of them depends on their refunds.
+    sales.extend(state.lines.values().map(LineRow::sale));
+    lines_in_tx(tx, &mut state, &sales).await?;
+    sales_in_tx(tx, &mut state, &sales).await?;
+    Ok(state)
+}
+
+fn subscription_of(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::Invoice(invoice) => invoice.subscription.clone(),
+        Fact::Subscription(told) => Some(told.subscription.clone()),
+        _ => None,
+    }
+}
+
+/// Subscriptions, and the lines of their latest periods.
+async fn subscriptions_in_tx(
+    tx: &mut PgConnection,
+    state: &mut StripeState,
+    subscriptions: &BTreeSet<String>,
+) -> Result<(), StoreError> {
+    if subscriptions.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = subscriptions.iter().cloned().collect();
+    let rows = sqlx::query!(
+        r#"select subscription_id, account_id, customer_id, status, is_ended, told_at_s
+           from stripe_subscriptions where subscription_id = any($1)"#,
+        &ids
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read subscriptions"))?;
+    for row in rows {
+        let known = SubscriptionRow {
+            account_id: row.account_id,
+            customer: row.customer_id,
+            status: row.status,
+            is_ended: row.is_ended,
+            told_at_s: row.told_at_s,
+        };
+        state.subscriptions.insert(row.subscription_id, known);
+    }
+    let rows = sqlx::query_as!(
+        StoredLine,
+        r#"select l.invoice_id as "invoice_id!", l.line_id as "line_id!", l.account_id as "account_id!", l.subscription_id,
+                  l.plan as "plan!", l.unit as "unit!", l.grant_id as "grant_id!", l.credits as "credits!",
+                  l.period_start_s as "period_start_s!", l.period_end_s as "period_end_s!",
+                  l.ends_with_subscription as "ends_with_subscription!", l.taken_back as "taken_back!",
+                  l.refilled as "refilled!"
+           from unnest($1::text[]) as wanted(subscription_id)
+           cross join lateral (
+               select * from stripe_invoice_lines where subscription_id = wanted.subscription_id
+               order by subscription_id desc, period_start_s desc, invoice_id desc, line_id desc limit $2
+           ) as l"#,
+        &ids,
+        MAX_PERIODS
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read periods of subscriptions"))?;
+    note_lines(state, rows)
+}
+
+/// The lines of invoices.
+async fn lines_in_tx(
+    tx: &mut PgConnection,
+    state: &mut StripeState,
+    sales: &BTreeSet<StripeKey>,
+) -> Result<(), StoreError> {
+    let invoices = ids_of(sales, KeyKind::Invoice);
+    if invoices.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query_as!(
+        StoredLine,
+        r#"select invoice_id, line_id, account_id, subscription_id, plan, unit, grant_id, credits, period_start_s,
+                  period_end_s, ends_with_subscription, taken_back, refilled
+           from stripe_invoice_lines where invoice_id = any($1)"#,
+        &invoices
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read lines of invoices"))?;
+    note_lines(state, rows)?;
+    let rows = sqlx::query!(
+        r#"select invoice_id, account_id, currency, captured_minor_units
+           from stripe_invoices where invoice_id = any($1)"#,
+        &invoices
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read invoices"))?;
+    for row in rows {
+        let key = StripeKey::new(KeyKind::Invoice, row.invoice_id);
+        let parts = state.lines.values().filter(|line| line.sale() == key).map(LineRow::part).collect();
+        let sale = Sale {
+            account_id: row.account_id,
+            currency: row.currency,
+            captured: row.captured_minor_units,
+            parts,
+            refunds: BTreeMap::new(),
+            disputes: BTreeMap::new(),
+        };
+        state.sales.insert(key, sale);
+    }
+    Ok(())
+}
+
+/// A row of `stripe_invoice_lines`.
+struct StoredLine {
+    invoice_id: String,
+    line_id: String,
+    account_id: String,
+    subscription_id: Option<String>,
+    plan: String,
+    unit: String,
+    grant_id: Uuid,
+    credits: i64,
+    period_start_s: i64,
+    period_end_s: i64,
+    ends_with_subscription: bool,
+    taken_back: i64,
+    refilled: i64,
+}
+
+fn note_lines(state: &mut StripeState, rows: Vec<StoredLine>) -> Result<(), StoreError> {
+    for row in rows {
+        let line = LineRow {
+            invoice_id: row.invoice_id,
+            line_id: row.line_id,
+            account_id: row.account_id,
+            subscription: row.subscription_id,
+            plan: row.plan,
+            unit: Unit::try_new(row.unit)?,
+            grant_id: GrantId::from_uuid(row.grant_id),
+            credits: row.credits,
+            period_start_s: row.period_start_s,
+            period_end_s: row.period_end_s,
+            ends_with_subscription: row.ends_with_subscription,
+            taken_back: row.taken_back,
+            refilled: row.refilled,
+        };
+        state.lines.insert(line.key(), line);
+    }
+    Ok(())
+}
+
+async fn claims_in_tx(
+    tx: &mut PgConnection,
+    state: &mut StripeState,
+    keys: &BTreeSet<StripeKey>,
+) -> Result<(), StoreError> {
+    let (kinds, ids) = inbox::columns(keys);
+    let rows = sqlx::query!(
+        r#"select c.kind, c.object_id, c.account_id, c.operation_id, c.event_id
+           from unnest($1::text[], $2::text[]) as wanted(kind, object_id)
+           join stripe_claims c on c.kind = wanted.kind and c.object_id = wanted.object_id"#,
+        &kinds,
+        &ids
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read natural keys"))?;
+    for row in rows {
+        let operation_id = OperationId::from_uuid(row.operation_id);
+        let claim = Claim { account_id: row.account_id, operation_id, event_id: row.event_id };
+        state.claims.insert(StripeKey::new(kind(&row.kind)?, row.object_id), claim);
+    }
+    Ok(())
+}
+
+async fn purchases_in_tx(
+    tx: &mut PgConnection,
+    state: &mut StripeState,
+    keys: &BTreeSet<StripeKey>,
+) -> Result<(), StoreError> {
+    let sessions = ids_of(keys, KeyKind::CheckoutSession);
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        "select session_id, account_id, state from purchases where session_id = any($1)",
+        &sessions
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read purchases"))?;
+    state.purchases.extend(rows.into_iter().map(|row| (row.session_id, (row.account_id, row.state))));
+    Ok(())
+}
+
+fn ids_of<'a>(keys: impl IntoIterator<Item = &'a StripeKey>, kind: KeyKind) -> Vec<String> {
+    keys.into_iter().filter(|key| key.kind == kind).map(|key| key.id.clone()).collect()
+}
+
+fn kind(name: &str) -> Result<KeyKind, StoreError> {
+    KeyKind::lookup(name).ok_or(StoreError::Corrupt("kind of a natural key"))
+}
+
+/// What these objects belong to. A payment intent that has no link of its own paid for the session that names it.
+pub(crate) async fn links(
+    connection: &mut PgConnection,
+    keys: impl Iterator<Item = &StripeKey> + Clone,
+) -> Result<BTreeMap<StripeKey, Link>, StoreError> {
+    let (kinds, ids) = inbox::columns(keys.clone());
+    let rows = sqlx::query!(
+        r#"select l.kind, l.object_id, l.account_id, l.sale_kind, l.sale_id, l.unlinked_at is not null as "is_gone!"
+           from unnest($1::text[], $2::text[]) as wanted(kind, object_id)
+           cross join lateral (
+               select * from stripe_links where kind = wanted.kind and object_id = wanted.object_id limit 1
+           ) as l"#,
+        &kinds,
+        &ids
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(StoreError::during("read links"))?;
+    let mut links = BTreeMap::new();
+    for row in rows {
+        let sale = row.sale_kind.zip(row.sale_id);
+        let sale =
+            sale.map(|(name, id)| Ok::<_, StoreError>(StripeKey::new(kind(&name)?, id))).transpose()?;
+        let link = Link { account_id: row.account_id, sale, is_gone: row.is_gone };
+        links.insert(StripeKey::new(kind(&row.kind)?, row.object_id), link);
+    }
+    let intents = ids_of(keys, KeyKind::PaymentIntent);
+    if intents.is_empty() {
+        return Ok(links);
+    }
+    let rows = sqlx::query!(
+        r#"select wanted.id as "intent!", p.session_id, p.account_id
+           from unnest($1::text[]) as wanted(id)
+           cross join lateral (
+               select session_id, account_id from purchases where payment_intent = wanted.id and state = 3 limit 1
+           ) as p"#,
+        &intents
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during("read what intents paid for"))?;
+    for row in rows {
+        let sale = Some(StripeKey::new(KeyKind::CheckoutSession, row.session_id));
+        let link = Link { account_id: Some(row.account_id), sale, is_gone: false };
+        links.insert(StripeKey::new(KeyKind::PaymentIntent, row.intent), link);
+    }
+    Ok(links)
+}
+
+/// The sales with their grants, and every refund and dispute of them.
+async fn sales_in_tx(
+    tx: &mut PgConnection,
+    state: &mut StripeState,
+    sales: &BTreeSet<StripeKey>,
+) -> Result<(), StoreError> {
+    if sales.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        r#"select session_id, account_id, unit, currency, operation_id as "operation_id!", credits,
+                  coalesce(captured_minor_units, subtotal_minor_units) as "captured!"
+           from purchases where session_id = any($1) and operation_id is not null"#,
+        &ids_of(sales, KeyKind::CheckoutSession)
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(StoreError::during("read sold packs"))?;
+    for row in rows {
+        let grant_id = GrantId::from_uuid(row.operation_id);
+        let part = Part { unit: Unit::try_new(row.unit)?, grant_id, credits: row.credits, line: None };
+        let sale = Sale {
+            account_id: row.account_id,
+            currency: row.currency,
+            captured: row.captured,
+            parts: vec![part],
+            refunds: BTreeMap::new(),
+            disputes: BTreeMap::new(),
+        };
+        state.sales.insert(StripeKey::new(KeyKind::CheckoutSession, row.session_id), sale);
+    }
+    refunds_in_tx(tx, state).await?;
+    disputes_in_tx(tx, state).await
+}
+
+async fn refunds_in_tx(tx: &mut PgConnection, state: &mut StripeState) -> Result<(), StoreError> {
+    let (kinds, ids) = inbox::columns(state.sales.keys());
+    let rows = sqlx::query!(
+        r#"select r.refund_id, r.sale_kind, r.sale_id, r.amount_minor_units, r.currency, r.status
+           from unnest($1::text[], $2::text[]) as sale(kind, id)
+           join stripe_refunds r on r.sale_kind = sale.kind and r.sale_id = sale.id"#,
+        &kinds,
+        &ids
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read refunds"))?;
+    for row in rows {
+        let Some(sale) = state.sales.get_mut(&StripeKey::new(kind(&row.sale_kind)?, row.sale_id)) else {
+            continue;
+        };
+        let refund = RefundRow { amount: row.amount_minor_units, currency: row.currency, status: row.status };
+        sale.refunds.insert(row.refund_id, refund);
+    }
+    Ok(())
+}
+
+async fn disputes_in_tx(tx: &mut PgConnection, state: &mut StripeState) -> Result<(), StoreError> {
+    let (kinds, ids) = inbox::columns(state.sales.keys());
+    let rows = sqlx::query!(
+        r#"select d.dispute_id, d.sale_kind, d.sale_id, d.amount_minor_units, d.currency, d.status,
+                  t.transaction_id as "transaction_id?", t.amount_minor_units as "transaction_amount?"
+           from unnest($1::text[], $2::text[]) as sale(kind, id)
+           join stripe_disputes d on d.sale_kind = sale.kind and d.sale_id = sale.id
+           left join stripe_dispute_transactions t on t.dispute_id = d.dispute_id"#,
+        &kinds,
+        &ids
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read disputes"))?;
+    for row in rows {
+        let Some(sale) = state.sales.get_mut(&StripeKey::new(kind(&row.sale_kind)?, row.sale_id)) else {
+            continue;
+        };
+        let dispute = sale.disputes.entry(row.dispute_id).or_default();
+        (dispute.amount, dispute.currency, dispute.status) =
+            (row.amount_minor_units, row.currency, row.status);
+        dispute.transactions.extend(row.transaction_id.zip(row.transaction_amount));
+    }
+    Ok(())
+}
+
+async fn inbox_in_tx(
+    tx: &mut PgConnection,
+    event_ids: &[String],
+) -> Result<BTreeMap<String, Inbox>, StoreError> {
+    let rows = sqlx::query!(
+        "select event_id, state, outcome from stripe_events where event_id = any($1)",
+        event_ids
+    )
+    .fetch_all(tx)
+    .await
+    .map_err(StoreError::during("read the inbox"))?;
+    let inbox = |state: i16, outcome: String| {
+        let state = EventState::lookup(state).ok_or(StoreError::Corrupt("event state"))?;
+        Ok::<_, StoreError>(Inbox { state, outcome })
+    };
+    rows.into_iter().map(|row| Ok((row.event_id, inbox(row.state, row.outcome)?))).collect()
+}
+
+/// A lot that a fact may change, and the most that it may burn of others.
+pub(in crate::apply) struct WantedLot {
+    pub(in crate::apply) unit: Unit,
+    pub(in crate::apply) grant_id: GrantId,
+    pub(in crate::apply) demand: i64,
+}
+
+impl StripeState {
+    /// The lots of all sales that the request's facts are about, and the units of what they grant.
+    pub(in crate::apply) fn wanted_lots(&self, request: &StripeRequest) -> Vec<WantedLot> {
+        let keys: BTreeSet<StripeKey> = request.events().flat_map(|(_, fact)| fact.keys()).collect();
+        let mut sales: BTreeSet<StripeKey> =
+            keys.iter().filter_map(|key| self.links.get(key)?.sale.clone()).collect();
+        let subscriptions: BTreeSet<String> =
+            request.events().filter_map(|(_, fact)| subscription_of(fact)).collect();
+        let lines = self.lines.values();
+        let lines =
+            lines.filter(|line| line.subscription.as_ref().is_some_and(|id| subscriptions.contains(id)));
+        sales.extend(lines.map(LineRow::sale));
+        let sales = sales.iter().filter_map(|key| self.sales.get(key));
+        let sales = sales.filter(|sale| sale.account_id == request.account.as_str());
+        let parts = sales.flat_map(|sale| &sale.parts);
+        parts
+            .map(|part| WantedLot {
+                unit: part.unit.clone(),
+                grant_id: part.grant_id,
+                demand: part.credits.unwrap_or(domain::MAX_AMOUNT),
+            })
+            .collect()
+    }
+
+    /// The units of what the request's facts grant.
+    pub(in crate::apply) fn granted_units(request: &StripeRequest) -> BTreeSet<Unit> {
+        let invoices = request.events().filter_map(|(_, fact)| match fact {
+            Fact::Invoice(invoice) => Some(invoice),
+            _ => None,
+        });
+        invoices.flat_map(|invoice| &invoice.lines).map(|line| line.unit.clone()).collect()
+    }
+}
