@@ -47,6 +47,8 @@ mod revocations;
 mod scopes;
 #[path = "service/served.rs"]
 mod served;
+#[path = "service/shop.rs"]
+mod shop;
 #[path = "service/siblings.rs"]
 mod siblings;
 #[path = "service/stripe_events.rs"]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::served::{LIMIT, served};
 use crate::stripe_money::{available, deliver, event, told};
 
-fn now_s() -> i64 {
+pub(crate) fn now_s() -> i64 {
     #[allow(clippy::disallowed_methods, reason = "a period must be of today")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap()
