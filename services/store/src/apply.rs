@@ -4,9 +4,9 @@
 //! | --- | --- | --- |
 //! | 1 begin | 1 | READ COMMITTED: every statement below sees what was committed before it began |
 //! | 2 lock (`lock.rs`) | 1, +1 when one is not there, +2 for new accounts | `for no key update` on one row per account, sorted; the clock |
-//! | 3 read (`load.rs`) | 1, +1 where something is due one day, +3 with replays, +4 with Stripe events, +1 a further page of lots, +1 each for holds, for entries to reverse, for lots by id | keys with their answers, lots, holds, balances |
+//! | 3 read (`load.rs`) | 1, +1 where something is due one day, +3 with replays, +4 with Stripe events and +1 to +9 when they are about sales, +1 a further page of lots, +1 each for holds, for entries to reverse, for lots by id | keys with their answers, lots, holds, balances |
 //! | 4 decide (`decision.rs`) | 0 | pure rules, request by request, in order of arrival |
-//! | 5 write (`write.rs`) | 1, +1 each for new balances, new lots, metadata, new holds, changed holds, revocations, reversals; +3 with Stripe events | set-based: journal, keys, outbox, balances and lots in one statement |
+//! | 5 write (`write.rs`) | 1, +1 each for new balances, new lots, metadata, new holds, changed holds, revocations, reversals; +3 with Stripe events, +1 when keys appear, +1 for each kind of fact | set-based: journal, keys, outbox, balances and lots in one statement |
 //! | 6 commit | 1 | nothing is answered before it, not even a refusal |
 //!
 //! The number of round trips does not grow with the batch. Lock and read never share a statement: one that waited

@@ -4,15 +4,16 @@
 //! rows that it reads there. Nothing here knows Stripe's JSON.
 
 mod fact;
+mod money;
+mod plan;
 
 use bytes::Bytes;
 use domain::{AccountId, Grant, Unit};
 
-pub use fact::{
-    Dispute, Fact, Invoice, InvoiceLine, InvoicePayment, PaymentRef, Refund, Rollover, SessionEnd,
-    SessionEnded, SubscriptionLink, SubscriptionState, Warning,
-};
-pub(crate) use fact::{is_live_refund, later_dispute_status, later_refund_status, withheld_by};
+pub use fact::{Fact, SessionEnd, SessionEnded};
+pub use money::{Dispute, PaymentRef, Refund, Warning};
+pub(crate) use money::{is_live_refund, later_dispute_status, later_refund_status, withheld_by};
+pub use plan::{Invoice, InvoiceLine, InvoicePayment, Rollover, SubscriptionLink, SubscriptionState};
 
 /// What the inbox keeps of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

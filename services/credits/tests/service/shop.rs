@@ -285,7 +285,10 @@ async fn happen(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_of_a_shop_ends_the_same_in_any_order_of_its_events() {
-    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let number = |name: &str, default: u64| {
+        #[allow(clippy::disallowed_methods, reason = "a test has no flags")]
+        std::env::var(name).map_or(default, |text| text.parse().unwrap())
+    };
     let seed = number("TALLYSTICK_SHOP_SEED", 1);
     for seed in seed..seed + number("TALLYSTICK_SHOP_MONTHS", 3) {
         eprintln!("seed {seed}");

@@ -4,7 +4,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `lock.rs` | locks of inbox ids and natural keys |
-//! | `load.rs` | what the facts are decided by |
+//! | `rows.rs` | what is known of the objects |
+//! | `load.rs`, `periods.rs` | what the facts are decided by |
 //! | `checkout.rs` | sessions |
 //! | `money.rs` | refunds, disputes, warnings: what is revoked of a sale's grants |
 //! | `plans.rs` | subscriptions: links, invoices, their payments, rollover and the end |
@@ -16,136 +17,27 @@ mod checkout;
 mod load;
 mod lock;
 mod money;
+mod periods;
 mod plans;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{
-    AccountId, Action, Command, Context, GrantId, IdempotencyKey, Operation, OperationId, Rules, Unit,
-};
+use domain::{AccountId, Action, Command, Context, IdempotencyKey, Operation, OperationId, Rules, Unit};
 use sha2::{Digest, Sha256};
 
 use super::decision::Decisions;
 use super::{Item, State};
 use crate::error::{ApplyError, StoreError};
 use crate::request::{Answer, EventAnswer, EventState, StripeRequest};
-use crate::stripe_event::{Checkout, Fact, Invoice, KeyKind, StripeEvent, StripeKey, Warning};
+use crate::stripe_event::{Checkout, Fact, Invoice, StripeEvent, StripeKey, Warning};
 
 pub(crate) use load::links;
 pub(super) use load::state_in_tx;
 pub(super) use lock::lock_event_in_tx;
-
-/// A grant that a Stripe object has made.
-#[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(super) account_id: String,
-    pub(super) operation_id: OperationId,
-    pub(super) event_id: String,
-}
-
-/// What an earlier delivery of an event came to.
-#[derive(Debug, Clone)]
-struct Inbox {
-    state: EventState,
-    outcome: String,
-}
-
-/// What an object belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Link {
-    /// `None`: none of ours.
-    pub(crate) account_id: Option<String>,
-    /// What a payment paid for.
-    pub(crate) sale: Option<StripeKey>,
-    /// The object was deleted.
-    pub(crate) is_gone: bool,
-}
-
-/// A paid session or invoice, and all that is known of its money.
-#[derive(Debug, Clone)]
-pub(super) struct Sale {
-    account_id: String,
-    currency: String,
-    captured: i64,
-    parts: Vec<Part>,
-    refunds: BTreeMap<String, RefundRow>,
-    disputes: BTreeMap<String, DisputeRow>,
-}
-
-/// One grant of a sale.
-#[derive(Debug, Clone)]
-struct Part {
-    unit: Unit,
-    grant_id: GrantId,
-    /// What it granted; `None` in rows of an earlier version.
-    credits: Option<i64>,
-    /// The invoice line that granted it.
-    line: Option<StripeKey>,
-}
-
-/// An invoice's line that granted.
-#[derive(Debug, Clone)]
-pub(super) struct LineRow {
-    pub(super) invoice_id: String,
-    pub(super) line_id: String,
-    pub(super) account_id: String,
-    pub(super) subscription: Option<String>,
-    pub(super) plan: String,
-    pub(super) unit: Unit,
-    pub(super) grant_id: GrantId,
-    pub(super) credits: i64,
-    pub(super) period_start_s: i64,
-    pub(super) period_end_s: i64,
-    pub(super) ends_with_subscription: bool,
-    pub(super) taken_back: i64,
-    pub(super) refilled: i64,
-}
-
-impl LineRow {
-    fn key(&self) -> StripeKey {
-        StripeKey::new(KeyKind::InvoiceLine, format!("{}/{}", self.invoice_id, self.line_id))
-    }
-
-    fn sale(&self) -> StripeKey {
-        StripeKey::new(KeyKind::Invoice, self.invoice_id.as_str())
-    }
-
-    fn part(&self) -> Part {
-        Part {
-            unit: self.unit.clone(),
-            grant_id: self.grant_id,
-            credits: Some(self.credits),
-            line: Some(self.key()),
-        }
-    }
-}
-
-/// A subscription as it was last told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SubscriptionRow {
-    pub(super) account_id: String,
-    pub(super) customer: Option<String>,
-    pub(super) status: String,
-    pub(super) is_ended: bool,
-    pub(super) told_at_s: i64,
-}
-
-/// A refund as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RefundRow {
-    pub(super) amount: i64,
-    pub(super) currency: String,
-    pub(super) status: String,
-}
-
-/// A dispute as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct DisputeRow {
-    pub(super) amount: i64,
-    pub(super) currency: String,
-    pub(super) status: String,
-    pub(super) transactions: BTreeMap<String, i64>,
-}
+pub(crate) use rows::Link;
+pub(super) use rows::{Claim, DisputeRow, LineRow, RefundRow, Sale, SubscriptionRow};
+use rows::{Inbox, Part};
 
 /// Stripe's rows, read under their locks; kept up to date while the batch is decided.
 #[derive(Debug, Default)]

@@ -298,14 +298,19 @@ async fn a_payment_is_found_by_its_intent_and_later_by_its_charge() {
 #[tokio::test]
 async fn a_refunded_charge_is_ignored_once_its_refunds_have_events_and_waits_for_them_otherwise() {
     let book = Book::sold().await;
+    // A refund that names its intent only is found by the charge that names both.
     let hint = || Fact::RefundHint(PaymentRef { charge: Some("ch_1".to_owned()), ..pi("pi_1") });
+    let refund = |id: &str| {
+        let Fact::Refund(fact) = refund(id, 100, "succeeded") else { unreachable!() };
+        Fact::Refund(Refund { payment: pi("pi_1"), ..fact })
+    };
     let parked = book.tell(hint()).await;
     assert_eq!((parked.state, parked.outcome.as_str()), (EventState::Parked, "predecessor_missing"));
     sqlx::query("update stripe_events set next_attempt_at = now() + interval '1 hour' where state = 3")
         .execute(book.pool())
         .await
         .unwrap();
-    book.outcome(refund("re_1", 100, "succeeded")).await;
+    book.outcome(refund("re_1")).await;
     assert_eq!(book.store.take_parked_events(9).await.unwrap().len(), 1, "the first refund wakes it");
     let ignored = book.tell(hint()).await;
     assert_eq!((ignored.state, ignored.outcome.as_str()), (EventState::Ignored, "refund_events_say_more"));

@@ -18,11 +18,11 @@ pub(super) const PREDECESSOR_MISSING: &str = "predecessor_missing";
 
 /// The refunded charge's own event: its refunds have events of their own, which say more.
 pub(super) fn refund_hint(state: &State, payment: &PaymentRef) -> Decided {
-    let Some(key) = payment.refunds_key() else { return Decided::parked(PREDECESSOR_MISSING) };
-    if state.stripe.links.contains_key(&key) {
+    let keys = payment.refunds_keys();
+    if keys.iter().any(|key| state.stripe.links.contains_key(key)) {
         Decided::plain(EventState::Ignored, "refund_events_say_more")
     } else {
-        Decided::waiting(PREDECESSOR_MISSING, vec![key])
+        Decided::waiting(PREDECESSOR_MISSING, keys)
     }
 }
 
@@ -52,13 +52,9 @@ impl Decisions {
             self.stripe.refunds.insert(refund.refund_id.clone(), write);
         }
         self.paid_for(state, handled, &refund.payment, &key);
-        if let Some(refunds) = refund.payment.refunds_key() {
-            let link = Link {
-                account_id: Some(handled.request.account.to_string()),
-                sale: Some(key.clone()),
-                is_gone: false,
-            };
-            self.link(state, refunds, link);
+        for refunds in refund.payment.refunds_keys() {
+            let account_id = Some(handled.request.account.to_string());
+            self.link(state, refunds, Link { account_id, sale: Some(key.clone()), is_gone: false });
         }
         self.retarget(state, rules, handled, &key, &refund.refund_id)
     }
