@@ -189,19 +189,21 @@ impl Decisions {
         handled: Handled<'_>,
     ) -> Result<EventAnswer, StoreError> {
         let event_id = &handled.event.event_id;
-        // A parked event is tried again when it is delivered again; any other state is final.
+        // A parked event is tried again when it is delivered again; any other state is final. One that has caused this
+        // very operation was stored by an earlier try of this call.
         if let Some(known) =
             state.stripe.inbox.get(event_id).filter(|known| known.state != EventState::Parked)
         {
             return Ok(EventAnswer {
                 state: known.state,
                 outcome: known.outcome.clone(),
-                duplicate: !is_own_retry(state, handled),
+                duplicate: known.operation_id != Some(handled.operation_id(0)),
                 operation: self.granted_operation(state, handled),
             });
         }
         let Decided { answer, waits } = self.fact(state, rules, handled)?;
-        let inbox = Inbox { state: answer.state, outcome: answer.outcome.clone() };
+        let operation_id = answer.operation.as_ref().map(|operation| operation.id);
+        let inbox = Inbox { state: answer.state, outcome: answer.outcome.clone(), operation_id };
         state.stripe.inbox.insert(event_id.clone(), inbox);
         let written = Written {
             event: handled.event.clone(),
@@ -272,14 +274,6 @@ pub(super) fn grant_keys(request: &StripeRequest) -> Vec<(AccountId, String)> {
         _ => Vec::new(),
     });
     keys.map(|key| (request.account.clone(), key.as_str().to_owned())).collect()
-}
-
-/// Whether the stored event was stored by an earlier try of this very call.
-fn is_own_retry(state: &State, handled: Handled<'_>) -> bool {
-    let mut claims = handled.fact.keys().into_iter().filter_map(|key| state.stripe.claims.get(&key));
-    claims.any(|claim| {
-        claim.operation_id == handled.item.operation_id && claim.event_id == handled.event.event_id
-    })
 }
 
 /// A command that the rules refuse parks its event under the refusal's name; somebody has paid.

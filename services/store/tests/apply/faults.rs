@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use domain::Denied;
 use harness::{Fault, Moment, Proxy};
-use store::{ApplyError, Request};
+use store::{Answer, ApplyError, EventState, Fact, Invoice, InvoiceLine, Refund, Request};
 use tokio::time::Instant;
 
 use crate::book::*;
+use crate::money::{fact_event, pi};
+use crate::stripe_events::{paid, stripe_request};
 
 /// Makes every entry with this reference fail, as a defect would.
 async fn poison(book: &Book) {
@@ -188,4 +190,69 @@ async fn a_command_that_takes_too_long_leaves_its_batch() {
     let (slow, strangers) = tokio::join!(book.store.apply(slow, deadline), strangers);
     assert_eq!(slow, Err(ApplyError::OutcomeUnknown), "it was under way when its time was up");
     assert!(strangers.into_iter().all(|answer| left(answer) == 1));
+}
+
+/// As above, for Stripe's facts: a payment, a refund of it, and a first period with what paid for it.
+#[tokio::test]
+async fn a_connection_lost_at_any_phase_applies_each_fact_once() {
+    let book = Book::new().await;
+    let (proxy, url) = Proxy::for_url(book.database.url()).await;
+    let mut cuts = 0;
+    let moments = [Moment::BeforeForward, Moment::AfterForward, Moment::AfterReply];
+    let faults = moments.into_iter().flat_map(|moment| {
+        let statements = (4..28).step_by(3).map(move |n| Fault::at_statement(n, moment));
+        statements.chain(std::iter::once(Fault::at_commit(moment)))
+    });
+    for (round, fault) in faults.enumerate() {
+        let (id, intent) = (format!("user_{round}"), format!("pi_{round}"));
+        book.apply(paid(&format!("evt_{round}"), &format!("cs_{round}"), Some(&intent), &id)).await.unwrap();
+        let store = open(&url);
+        let trigger = proxy.inject(fault);
+        for fact in [
+            refund(&format!("re_{round}"), &intent, 250),
+            period(&id, round),
+            refund(&format!("re_{round}"), &intent, 250),
+        ] {
+            let answer = store.apply(stripe_request(fact_event("some.event"), fact, &id), soon()).await;
+            let Ok(Answer::Event(answer)) = answer else { panic!("round {round}: {answer:?}") };
+            assert_eq!(answer.state, EventState::Applied, "round {round}: {answer:?}");
+            // A call that did something knows its own first try.
+            let is_known = answer.duplicate && answer.outcome != "no_change";
+            assert!(!is_known, "round {round}: it is the caller's first call: {answer:?}");
+        }
+        assert_eq!(book.available(&id).await, 1250, "round {round}");
+        cuts += usize::from(trigger.has_fired());
+        store.drain().await;
+    }
+    assert!(cuts >= 20, "the proxy cut {cuts} times");
+    book.verify("user_1").await;
+}
+
+fn refund(id: &str, intent: &str, amount: i64) -> Fact {
+    let (refund_id, currency, status) = (id.to_owned(), "usd".to_owned(), "succeeded".to_owned());
+    Fact::Refund(Refund { refund_id, payment: pi(intent), amount, currency, status })
+}
+
+/// An invoice that names the account and grants 500 credits.
+fn period(id: &str, round: usize) -> Fact {
+    Fact::Invoice(Invoice {
+        invoice_id: format!("in_{round}"),
+        subscription: Some(format!("sub_{round}")),
+        customer: None,
+        named: Some(account(id)),
+        payment: pi(&format!("pi_in_{round}")),
+        captured_minor_units: 500,
+        currency: "usd".to_owned(),
+        has_plan: true,
+        lines: vec![InvoiceLine {
+            line_id: "il_1".to_owned(),
+            plan: "pro".to_owned(),
+            unit: credits(),
+            period_start_s: 0,
+            period_end_s: 1,
+            grant: a_grant(500),
+            ends_with_subscription: true,
+            rollover: None,
+        }],
+    })
 }

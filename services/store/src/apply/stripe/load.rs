@@ -241,17 +241,19 @@ async fn inbox_in_tx(
     event_ids: &[String],
 ) -> Result<BTreeMap<String, Inbox>, StoreError> {
     let rows = sqlx::query!(
-        "select event_id, state, outcome from stripe_events where event_id = any($1)",
+        "select event_id, state, outcome, operation_id from stripe_events where event_id = any($1)",
         event_ids
     )
     .fetch_all(tx)
     .await
     .map_err(StoreError::during("read the inbox"))?;
-    let inbox = |state: i16, outcome: String| {
-        let state = EventState::lookup(state).ok_or(StoreError::Corrupt("event state"))?;
-        Ok::<_, StoreError>(Inbox { state, outcome })
-    };
-    rows.into_iter().map(|row| Ok((row.event_id, inbox(row.state, row.outcome)?))).collect()
+    let mut inbox = BTreeMap::new();
+    for row in rows {
+        let state = EventState::lookup(row.state).ok_or(StoreError::Corrupt("event state"))?;
+        let operation_id = row.operation_id.map(OperationId::from_uuid);
+        inbox.insert(row.event_id, Inbox { state, outcome: row.outcome, operation_id });
+    }
+    Ok(inbox)
 }
 
 /// A lot that a fact may change, and the most that it may burn of others.

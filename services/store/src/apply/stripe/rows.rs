@@ -20,6 +20,8 @@ pub(crate) struct Claim {
 pub(super) struct Inbox {
     pub(super) state: EventState,
     pub(super) outcome: String,
+    /// The first operation that it caused.
+    pub(super) operation_id: Option<OperationId>,
 }
 
 /// What an object belongs to.
