@@ -89,7 +89,19 @@ impl CreditRpc {
         let (streams, stream_age) = (Streams::new(limits), limits.stream_age);
         let units = Arc::new(units);
         let ledger_streams = LedgerStreams::new(limits);
-        Self { store, relay, units, webhooks, inbox, streams, ledger_streams, waiting, batched, stream_age, closing }
+        Self {
+            store,
+            relay,
+            units,
+            webhooks,
+            inbox,
+            streams,
+            ledger_streams,
+            waiting,
+            batched,
+            stream_age,
+            closing,
+        }
     }
 
     /// Whether a command may be applied: its account is covered and its unit declared.

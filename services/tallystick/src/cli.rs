@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    account, adjust, balance, batch, bench, capture, check_config, completions, dev, events, explain, export, extend,
-    grant, grants, history, hold, holds, key, ledger, migrate, quote, release, reverse, revoke, serve,
-    simulate, spend, units, verify, watch,
+    account, adjust, balance, batch, bench, capture, check_config, completions, dev, events, explain, export,
+    extend, grant, grants, history, hold, holds, key, ledger, migrate, quote, release, reverse, revoke,
+    serve, simulate, spend, units, verify, watch,
 };
 use crate::error::Error;
 use crate::telemetry::LogArgs;
