@@ -250,12 +250,7 @@ async fn level(mut tail: Tail) -> Tail {
 async fn a_standby_is_refused() {
     let cluster = harness::cluster();
     let database = harness::database_on(&cluster).await;
-    let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
-    let directory: String =
-        sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut admin).await.unwrap();
-    cluster.kill().unwrap();
-    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").unwrap();
-    cluster.start_again().unwrap();
+    harness::restart_as_standby(&cluster).await;
     assert!(matches!(Tail::connect(&options(&database)).await, Err(TailError::Standby)));
 }
 

@@ -84,6 +84,18 @@ pub async fn database_on(cluster: &Cluster) -> TestDatabase {
     TestDatabase { superuser_url: cluster.superuser_url_of(&name), name, url, maintenance_url, pool }
 }
 
+/// Ends a server and starts it again as a standby that follows nobody.
+///
+/// # Panics
+/// When the server does not end or start.
+pub async fn restart_as_standby(cluster: &Cluster) {
+    let mut admin = PgConnection::connect(&cluster.superuser_url()).await.expect("connect as superuser");
+    let directory = first(&mut admin, "select current_setting('data_directory')").await.expect("a directory");
+    cluster.kill().expect("the server ends");
+    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").expect("the file is written");
+    cluster.start_again().expect("the server starts again");
+}
+
 /// Makes the template unless the server has it. Tests that come at once wait for the first by an advisory lock, which
 /// ends with the connection also when that test is cancelled halfway; a template that takes connections is such a half.
 async fn prepare_template(admin: &mut PgConnection, cluster: &Cluster) {

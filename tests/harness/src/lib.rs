@@ -24,7 +24,7 @@ mod server;
 mod wait;
 
 pub use crate::binary::program;
-pub use crate::database::{TestDatabase, database, database_on};
+pub use crate::database::{TestDatabase, database, database_on, restart_as_standby};
 pub use crate::invariants::assert_invariants;
 pub use crate::process::Process;
 pub use crate::proxy::{Direction, Fault, Moment, Proxy, Trigger};

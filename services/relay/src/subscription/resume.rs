@@ -26,9 +26,16 @@ impl Subscription {
 
     /// The key of tokens; none for now when the database could not be asked.
     pub(super) async fn token_key(&mut self) -> Result<Option<TokenKey>, SubscriptionError> {
-        match self.sources.token_key.get_or_try_init(|| self.sources.store.token_key()).await {
-            Ok(key) => Ok(Some(*key)),
-            Err(error) => self.try_later(Arc::new(error)).await.map(|()| None),
+        if let Some(key) = self.sources.token_key.get() {
+            return Ok(Some(*key));
+        }
+        // A task of its own: a reader that stands still here must not keep the others from the key.
+        let (store, key) = (self.sources.store.clone(), Arc::clone(&self.sources.token_key));
+        let read = tokio::spawn(async move { key.get_or_try_init(|| store.token_key()).await.copied() });
+        match read.await {
+            Ok(Ok(key)) => Ok(Some(key)),
+            Ok(Err(error)) => self.try_later(Arc::new(error)).await.map(|()| None),
+            Err(_) => Err(SubscriptionError::Stopping),
         }
     }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use harness::Proxy;
 use relay::{Order, Relay, RelayOptions};
-use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -111,12 +110,7 @@ async fn a_standby_gives_nothing() {
     let cluster = harness::cluster();
     let database = harness::database_on(&cluster).await;
     let url = database.url().to_owned();
-    let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
-    let directory: String =
-        sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut admin).await.unwrap();
-    cluster.kill().unwrap();
-    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").unwrap();
-    cluster.start_again().unwrap();
+    harness::restart_as_standby(&cluster).await;
     let shutdown = CancellationToken::new();
     let _ended = shutdown.clone().drop_guard();
     let relay = Relay::spawn(open(&url), RelayOptions::default(), shutdown);
