@@ -5,22 +5,23 @@
 
 mod denied;
 mod ledger;
+mod request;
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use domain::{AccountId, Problem, Unit};
+use domain::{AccountId, Unit};
 use proto::ERROR_DOMAIN;
 use proto::v1::{self, ErrorReason};
 use relay::{LedgerError, SubscriptionError};
 use signature::SignatureError;
 use store::{ApplyError, StoreError};
-use stripe::NotAnEvent;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::error::{CallError, Violation};
+use self::request::{invalid, not_an_event};
+use crate::error::CallError;
 
 /// What a caller is told.
 struct Row {
@@ -306,67 +307,6 @@ fn apply(account: &AccountId, unit: &Unit, error: &ApplyError) -> Row {
         ApplyError::OutcomeUnknown => outcome_unknown(),
         ApplyError::Stopping => shutting_down(),
         ApplyError::Internal => internal(),
-    }
-}
-
-fn not_an_event(why: &NotAnEvent) -> Row {
-    let defect = match why {
-        NotAnEvent::Thin => {
-            return plain(ErrorReason::ThinEventNotAccepted, "thin events are not accepted", vec![]);
-        }
-        // The RPC bounds the body before; the reader's own limit is the same.
-        NotAnEvent::TooLong { limit, actual } => {
-            let problem = Problem::TooLong { limit: *limit, actual: *actual };
-            return invalid(&[Violation { field: "body".to_owned(), problem }]);
-        }
-        NotAnEvent::NotUtf8 { .. } => "not_utf8",
-        NotAnEvent::TooDeep { .. } => "depth",
-        NotAnEvent::NotJson { .. } | NotAnEvent::Envelope { .. } => "not_json",
-        NotAnEvent::Object | NotAnEvent::NoType => "type",
-        NotAnEvent::NoId | NotAnEvent::IdTooLong { .. } | NotAnEvent::IdCharacters => "id",
-    };
-    plain(
-        ErrorReason::NotAStripeEvent,
-        format!("the body is not a Stripe event: {why}"),
-        vec![("defect", defect.to_owned())],
-    )
-}
-
-fn invalid(violations: &[Violation]) -> Row {
-    let first = violations.first();
-    let message = first.map(|first| format!("{} {}", first.field, sentence(&first.problem)));
-    let metadata =
-        first.map(|first| vec![("field", first.field.clone()), ("constraint", constraint(&first.problem))]);
-    let field = |violation: &Violation| FieldViolation::new(&violation.field, sentence(&violation.problem));
-    Row {
-        reason: ErrorReason::InvalidField,
-        message: message.unwrap_or_default(),
-        metadata: metadata.unwrap_or_default(),
-        fields: violations.iter().map(field).collect(),
-    }
-}
-
-/// What holds for the field.
-fn constraint(problem: &Problem) -> String {
-    match problem {
-        Problem::Empty => "not empty".to_owned(),
-        Problem::TooLong { limit, .. } => format!("at most {limit} bytes"),
-        Problem::TooMany { limit, .. } => format!("at most {limit} elements"),
-        Problem::Characters { allowed } => format!("only {allowed}"),
-        Problem::OutOfRange { min, max, .. } => format!("{min} to {max}"),
-        Problem::Rule(rule) => (*rule).to_owned(),
-    }
-}
-
-/// The constraint as the end of a sentence about the field.
-fn sentence(problem: &Problem) -> String {
-    match problem {
-        Problem::Empty => "must not be empty".to_owned(),
-        Problem::TooLong { .. } => format!("must have {}", constraint(problem)),
-        Problem::TooMany { .. } => format!("must have {}", constraint(problem)),
-        Problem::Characters { .. } => format!("must have {}", constraint(problem)),
-        Problem::OutOfRange { .. } => format!("must be {}", constraint(problem)),
-        Problem::Rule(rule) => (*rule).to_owned(),
     }
 }
 

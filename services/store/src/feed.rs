@@ -18,19 +18,19 @@
 //! | a failover or a restore gives ids of a snapshot to other transactions | [`Origin`]: server, timeline, outbox, stream epoch |
 //! | a standby's snapshots list nothing in progress | refused |
 
+mod look;
 mod marks;
+mod page;
 mod snapshot;
 
-use std::time::Duration;
-
-use domain::{AccountId, Timestamp, Unit};
-use futures::TryStreamExt;
+use domain::Timestamp;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 
+use self::look::{look_ahead, on_disk};
+use self::page::read_page;
 use crate::error::StoreError;
 use crate::export::Position;
-use crate::row::to_hash;
 use crate::tail::{OutboxRow, restore, session};
 
 pub use marks::{MARK_EVERY, leave_mark};
@@ -42,8 +42,6 @@ pub const PAGE_ROWS: i64 = 1000;
 pub const PAGE_BYTES: usize = 1024 * 1024;
 /// The feed's connections in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "tallystick ledger";
-/// Before a look whether the log has reached the disk by itself: under load others commit within it.
-const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a feed stopped. In every case its connection is closed.
 #[derive(Debug, thiserror::Error)]
@@ -247,176 +245,4 @@ async fn read_origin(connection: &mut PgConnection) -> Result<Origin, StoreError
         .fetch_one(connection)
         .await
         .map_err(StoreError::during("read where the outbox comes from"))
-}
-
-#[derive(Debug)]
-struct Look {
-    snapshot: String,
-    now_us: i64,
-    insert_lsn: String,
-    is_on_disk: bool,
-    mark: Option<String>,
-    mark_us: Option<i64>,
-}
-
-impl Look {
-    fn present(&self) -> Result<Mark, FeedError> {
-        mark(&self.snapshot, self.now_us)
-    }
-
-    fn lookup_mark(&self) -> Result<Option<Mark>, FeedError> {
-        let Some((snapshot, at_us)) = self.mark.as_ref().zip(self.mark_us) else { return Ok(None) };
-        mark(snapshot, at_us).map(Some)
-    }
-}
-
-fn mark(snapshot: &str, at_us: i64) -> Result<Mark, FeedError> {
-    let snapshot = Snapshot::parse(snapshot).ok_or(StoreError::Corrupt("snapshot"))?;
-    if snapshot.in_progress() > MAX_IN_PROGRESS {
-        return Err(FeedError::TooManyInProgress);
-    }
-    Ok(Mark { snapshot, at: Timestamp::from_micros(at_us) })
-}
-
-/// The present, and the first mark whose snapshot is later than `previous`. A snapshot's xmax never goes back, so one with
-/// a higher xmax was taken later and sees all that the earlier one saw.
-async fn look_ahead(
-    connection: &mut PgConnection,
-    previous: Option<&Snapshot>,
-    source: &str,
-) -> Result<Look, StoreError> {
-    let previous = previous.map(ToString::to_string);
-    sqlx::query_as!(
-        Look,
-        r#"select pg_current_snapshot()::text as "snapshot!",
-                  (extract(epoch from clock_timestamp()) * 1000000)::bigint as "now_us!",
-                  lsn::text as "insert_lsn!", pg_current_wal_flush_lsn() >= lsn as "is_on_disk!",
-                  mark.snapshot::text as mark, (extract(epoch from mark.taken_at) * 1000000)::bigint as mark_us
-           from pg_current_wal_insert_lsn() as lsn
-           left join lateral (
-               select snapshot, taken_at from outbox_marks
-               where source = $2 and next_xid > pg_snapshot_xmax($1::text::pg_snapshot)
-               order by next_xid limit 1
-           ) as mark on true"#,
-        previous,
-        source
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(StoreError::during("look ahead in the ledger"))
-}
-
-/// Waits until the log is on disk up to where it was just after a snapshot was taken. Every transaction that had ended in the
-/// snapshot has a record before that, so after a crash the server goes on with higher ids, and none that the
-/// snapshot calls ended is given out again. A commit that anybody waits for brings the rest to the disk as well; where none
-/// comes (a rollback does not), an empty one of our own does.
-async fn on_disk(connection: &mut PgConnection, lsn: String, mut is_on_disk: bool) -> Result<(), StoreError> {
-    const WAIT: &str = "wait for the log";
-    while !is_on_disk {
-        tokio::time::sleep(FLUSH_PAUSE).await;
-        is_on_disk = sqlx::query_scalar!(
-            r#"select pg_current_wal_flush_lsn() >= $1::text::pg_lsn as "flushed!""#,
-            lsn
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(StoreError::during(WAIT))?;
-        if !is_on_disk {
-            sqlx::query!(
-                r#"select set_config('synchronous_commit', 'local', true) as a,
-                          pg_logical_emit_message(true, 'tallystick', '')::text as b"#
-            )
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(StoreError::during(WAIT))?;
-        }
-    }
-    Ok(())
-}
-
-/// The rows as a stream, up to the end of an operation at which the page is full.
-///
-/// - The first part has the transactions that had not begun in the earlier snapshot, the second those that were in progress.
-/// - The later snapshot is a subquery, so that it is read once and not for every row.
-async fn read_page(
-    connection: &mut PgConnection,
-    from: &str,
-    to: &str,
-    after: &Position,
-    prefix: &str,
-    limit: i64,
-) -> Result<Page, StoreError> {
-    let mut stream = sqlx::query_as!(
-        Row,
-        r#"select account_id as "account_id!", unit as "unit!", version as "version!",
-                  operation_index as "operation_index!", operation_size as "operation_size!",
-                  entry_hash as "entry_hash!", event as "event!", traceparent
-           from (
-               select * from outbox
-               where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
-                 and xid < pg_snapshot_xmax($2::text::pg_snapshot)
-               union all
-               select * from outbox
-               where xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot)))
-           ) as step
-           where pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))
-             and (account_id, unit, version) > ($3 collate "C", $4 collate "C", $5)
-             and starts_with(account_id, $6)
-           order by account_id, unit, version
-           limit $7"#,
-        from,
-        to,
-        after.account_id,
-        after.unit,
-        after.version,
-        prefix,
-        limit
-    )
-    .fetch(connection);
-    let (mut rows, mut bytes, mut read) = (Vec::new(), 0_usize, 0_i64);
-    let mut whole = 0;
-    while let Some(row) = stream.try_next().await.map_err(StoreError::during("read a page of the ledger"))? {
-        read = read.saturating_add(1);
-        let row = OutboxRow::try_from(row)?;
-        bytes = bytes.saturating_add(row.event.len());
-        let ends_operation = row.operation_index.saturating_add(1) >= row.operation_size;
-        rows.push(row);
-        if ends_operation {
-            whole = rows.len();
-            if bytes >= PAGE_BYTES {
-                return Ok(Page { rows, is_last: false });
-            }
-        }
-    }
-    rows.truncate(whole);
-    Ok(Page { rows, is_last: read < limit })
-}
-
-#[derive(Debug)]
-struct Row {
-    account_id: String,
-    unit: String,
-    version: i64,
-    operation_index: i32,
-    operation_size: i32,
-    entry_hash: Vec<u8>,
-    event: Vec<u8>,
-    traceparent: Option<String>,
-}
-
-impl TryFrom<Row> for OutboxRow {
-    type Error = StoreError;
-
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        Ok(Self {
-            account: AccountId::try_new(row.account_id)?,
-            unit: Unit::try_new(row.unit)?,
-            version: row.version,
-            operation_index: row.operation_index,
-            operation_size: row.operation_size,
-            hash: to_hash(&row.entry_hash)?,
-            event: row.event.into(),
-            traceparent: row.traceparent,
-        })
-    }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Denied, EntryRef, GrantId, HoldId, HoldState, Unit};
+use domain::{Denied, EntryRef, GrantId, HoldId, HoldState, Problem, Unit};
+use stripe::NotAnEvent;
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::error::Violation;
 use crate::principal::Scope;
 
 const DOCUMENTED: &str = include_str!("../../../../proto/tallystick/credits/v1/error_reason.proto");
