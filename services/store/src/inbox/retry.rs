@@ -22,6 +22,20 @@ pub struct ParkedEvent {
     pub attempts: i32,
 }
 
+struct Row {
+    event_id: String,
+    traceparent: Option<String>,
+    attempts: i32,
+    body: Option<Vec<u8>>,
+}
+
+impl From<Row> for ParkedEvent {
+    fn from(row: Row) -> Self {
+        let Row { event_id, traceparent, attempts, body } = row;
+        Self { event_id, body: body.map(Bytes::from), traceparent, attempts }
+    }
+}
+
 /// How much waits for somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct InboxLevel {
@@ -40,7 +54,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn take_parked_events(&self, limit: i64) -> Result<Vec<ParkedEvent>, StoreError> {
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Row,
             r#"with due as materialized (
                    select event_id from stripe_events
                    where state = 3 and next_attempt_at <= now()
@@ -60,13 +75,7 @@ impl Store {
         .fetch_all(self.pool())
         .await
         .map_err(StoreError::during("take parked events"))?;
-        let event = rows.into_iter().map(|row| ParkedEvent {
-            event_id: row.event_id,
-            body: row.body.map(Bytes::from),
-            traceparent: row.traceparent,
-            attempts: row.attempts,
-        });
-        Ok(event.collect())
+        Ok(rows.into_iter().map(ParkedEvent::from).collect())
     }
 
     /// Parked events that wait for one of these objects, longest parked first; their schedule stays.
@@ -79,7 +88,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<ParkedEvent>, StoreError> {
         let (kinds, ids) = super::columns(keys);
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Row,
             r#"with waiting as materialized (
                    select distinct w.event_id from unnest($1::text[], $2::text[]) as key(kind, object_id)
                    join stripe_event_waits w on w.kind = key.kind and w.object_id = key.object_id
@@ -95,13 +105,7 @@ impl Store {
         .fetch_all(self.pool())
         .await
         .map_err(StoreError::during("find events that wait"))?;
-        let event = rows.into_iter().map(|row| ParkedEvent {
-            event_id: row.event_id,
-            body: row.body.map(Bytes::from),
-            traceparent: row.traceparent,
-            attempts: row.attempts,
-        });
-        Ok(event.collect())
+        Ok(rows.into_iter().map(ParkedEvent::from).collect())
     }
 
     /// Gives up a parked event, for a reason that no retry mends.
