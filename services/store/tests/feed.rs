@@ -358,13 +358,8 @@ async fn a_slot_is_emptied_in_read_committed_only() {
 async fn a_standby_is_refused_and_its_promotion_is_another_origin() {
     let cluster = harness::cluster();
     let database = harness::database_on(&cluster).await;
-    let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
-    let directory: String =
-        sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut admin).await.unwrap();
     let before = feed(&database).await.origin().clone();
-    cluster.kill().unwrap();
-    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").unwrap();
-    cluster.start_again().unwrap();
+    harness::restart_as_standby(&cluster).await;
     assert!(matches!(Feed::connect(&options(&database)).await, Err(FeedError::Standby)));
     let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
     sqlx::query("select pg_promote()").execute(&mut admin).await.unwrap();

@@ -199,11 +199,12 @@ impl Command {
     /// Services tell what they do; client commands speak up only when something is wrong.
     pub(crate) fn default_log_filter(&self) -> &'static str {
         match self {
-            // The driver's remarks on every notice and closed connection are of no use here.
+            // The driver's remarks on every notice and closed connection are of no use here. Nor are those on each try to
+            // connect to a standby, some ten a second: the tail and readiness tell of it.
             Self::Dev(_) | Self::Serve(_) | Self::Migrate(_) => {
-                "info,sqlx=warn,sqlx_core::pool::connection=error"
+                "info,sqlx=warn,sqlx_core::pool::connection=error,sqlx_core::pool::inner=off"
             }
-            _ => "warn",
+            _ => "warn,sqlx_core::pool::inner=off",
         }
     }
 }

@@ -148,7 +148,8 @@ impl Error {
                 Some(format!("{} is not an address of this machine: pass another one with {flag}", addr.ip()))
             }
             Self::Database { .. } => Some(
-                "check that PostgreSQL runs, that the URL is right, and that its role may log in".to_owned(),
+                "check that PostgreSQL runs and is a primary, that the URL is right, and that its role may log in"
+                    .to_owned(),
             ),
             _ => None,
         }

@@ -98,6 +98,20 @@ async fn a_sound_ledger_passes_and_tells_its_progress() {
     book.verify("user_1").await;
 }
 
+/// A long look is kept away from the primary; everything else is kept away from a standby, which is behind.
+#[tokio::test]
+async fn a_standby_can_be_verified_and_is_used_for_nothing_else() {
+    let cluster = harness::cluster();
+    let database = harness::database_on(&cluster).await;
+    let store = open(database.url());
+    let book = Book { database, store };
+    lively(&book).await;
+    harness::restart_as_standby(&cluster).await;
+    assert_eq!(book.store.verify(|_| {}).await.unwrap().balances, 2);
+    let refused = book.store.balances(&[]).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused:?}");
+}
+
 #[tokio::test]
 async fn tampering_is_found_and_named() {
     let chain = [
