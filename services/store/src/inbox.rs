@@ -190,7 +190,8 @@ pub(crate) fn columns<'a>(keys: impl IntoIterator<Item = &'a StripeKey>) -> (Vec
     keys.into_iter().map(|key| (key.kind.name().to_owned(), key.id.clone())).unzip()
 }
 
-/// Whether one of the keys is there: an object that has granted, or of which it is known whose it is.
+/// Whether one of the keys is there: an object that has granted, or of which it is known which account's it is. (That it
+/// is nobody's is known at the next try as well.)
 async fn is_known_in_tx(tx: &mut PgConnection, keys: &[StripeKey]) -> Result<bool, StoreError> {
     let (kinds, ids) = columns(keys);
     sqlx::query_scalar!(
@@ -199,7 +200,8 @@ async fn is_known_in_tx(tx: &mut PgConnection, keys: &[StripeKey]) -> Result<boo
                cross join lateral (
                    (select from stripe_claims c where c.kind = key.kind and c.object_id = key.object_id limit 1)
                    union all
-                   (select from stripe_links l where l.kind = key.kind and l.object_id = key.object_id limit 1)
+                   (select from stripe_links l where l.kind = key.kind and l.object_id = key.object_id
+                                                 and l.account_id is not null limit 1)
                ) as known
            ) as "is_known!""#,
         &kinds,

@@ -33,6 +33,7 @@ pub(crate) struct Served {
     pub(crate) channel: Channel,
     pub(crate) shutdown: CancellationToken,
     pub(crate) server: JoinHandle<Result<(), ServeError>>,
+    pub(crate) store: Store,
     _relay_stop: tokio_util::sync::DropGuard,
 }
 
@@ -78,11 +79,11 @@ pub(crate) async fn served_on(database: TestDatabase, url: &str, config: ServerC
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let stopped = shutdown.clone().cancelled_owned();
-    let server = tokio::spawn(serve(config, store, relay, listener, stopped));
+    let server = tokio::spawn(serve(config, store.clone(), relay, listener, stopped));
     let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = endpoint.connect().await.unwrap();
     let _relay_stop = relay_stop.drop_guard();
-    Served { database, address, channel, shutdown, server, _relay_stop }
+    Served { database, address, channel, shutdown, server, store, _relay_stop }
 }
 
 impl Served {

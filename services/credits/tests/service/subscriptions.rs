@@ -96,3 +96,35 @@ async fn an_invoice_for_something_else_and_what_comes_of_it_are_ignored() {
     let ended = deliver(&served, event("evt_d", "customer.subscription.deleted", &subscription)).await;
     assert_eq!(told(&ended), (StripeEventState::Ignored, StripeOutcome::NotOurs));
 }
+
+/// What docs/operations.md tells the operator to do: the events were ignored, so nothing wakes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_comes_too_late_into_the_catalogue_is_made_good_by_replays() {
+    let served = served().await;
+    let events = [
+        ("evt_i", "invoice.paid", invoice("in_1", "price_unlisted")),
+        ("evt_p", "invoice_payment.paid", payment("in_1", "pi_1")),
+        ("evt_r", "refund.created", refund("pi_1")),
+    ];
+    for (id, event_type, object) in &events {
+        let answer = deliver(&served, event(id, event_type, object)).await;
+        assert_eq!(told(&answer), (StripeEventState::Ignored, StripeOutcome::NotOurs), "{event_type}");
+    }
+    deliver(&served, event("evt_s", "checkout.session.completed", &session())).await;
+    assert_eq!(available(&served).await, 0);
+    // As if the catalogue had the price now.
+    let listed = event("evt_i", "invoice.paid", &invoice("in_1", "price_tallystick_pro"));
+    sqlx::query("update stripe_event_bodies set body = $1 where event_id = 'evt_i'")
+        .bind(listed)
+        .execute(served.database.pool())
+        .await
+        .unwrap();
+    for ((id, ..), left) in events.iter().zip([5000, 5000, 2500]) {
+        assert_eq!(served.store.replay_event(id).await.unwrap(), store::Replay::Queued);
+        harness::eventually("the event is applied", LIMIT, || async {
+            served.count(&format!("stripe_events where event_id = '{id}' and state = 1")).await == 1
+        })
+        .await;
+        assert_eq!(available(&served).await, left, "{id}");
+    }
+}

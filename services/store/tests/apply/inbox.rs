@@ -111,6 +111,11 @@ async fn a_key_that_appears_makes_the_events_due_that_wait_for_it_in_the_same_tr
     park(&book.store, "evt_d", &[intent("pi_0"), intent("pi_1")]).await;
     assert_eq!(book.store.take_parked_events(9).await.unwrap().len(), 1);
     assert!(due_in(&book, "evt_c").await > 3000);
+    // That a key is nobody's is nothing to wait for again and again.
+    let gone = Unapplied { foreign: &[intent("pi_3")], is_gone: true, ..because("not_ours") };
+    book.store.record_event(&event("evt_2", "t"), EventState::Ignored, &gone).await.unwrap();
+    park(&book.store, "evt_e", &[intent("pi_3")]).await;
+    assert!(due_in(&book, "evt_e").await > 2);
 }
 
 #[tokio::test]

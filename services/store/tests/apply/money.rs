@@ -258,6 +258,9 @@ async fn the_operators_own_revocation_is_replaced_by_the_target() {
     let grant: sqlx::types::Uuid =
         sqlx::query_scalar("select grant_id from grants").fetch_one(book.pool()).await.unwrap();
     book.apply(revoke("user_1", "by hand", GrantId::from_uuid(grant), 50, Shortfall::Owed)).await.unwrap();
+    let inquiry = dispute("du_1", 1000, "warning_needs_response", &[]);
+    assert_eq!(book.outcome(inquiry).await, "flagged");
+    assert_eq!(book.available("user_1").await, 950, "an inquiry moves no money");
     book.outcome(refund("re_1", 400, "succeeded")).await;
     assert_eq!(book.available("user_1").await, 600);
     book.verify("user_1").await;

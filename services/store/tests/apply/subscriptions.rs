@@ -179,6 +179,24 @@ async fn an_invoice_without_granting_lines_is_a_sale_without_credits() {
     assert_eq!(count(book.pool(), "entries").await, 0);
 }
 
+/// The plan is added to the catalogue when the money went back already, whole or half of it.
+#[tokio::test]
+async fn a_line_that_is_granted_after_its_money_went_back_grants_what_the_rest_has_paid() {
+    for (refunded, left) in [(2000, 0), (1000, 500)] {
+        let book = Book::new().await;
+        book.tell(link("user_1")).await;
+        let unknown = Invoice { has_plan: false, ..invoice("in_1", Vec::new()) };
+        assert_eq!(told(&book.tell(Fact::Invoice(unknown)).await), (PARKED, "plan_unknown"));
+        book.tell(paid_by("in_1", "pi_1")).await;
+        let refund = refund("re_1", "pi_1", refunded, "succeeded");
+        assert_eq!(told(&book.tell(refund).await), (APPLIED, "no_change"));
+        let known = Fact::Invoice(invoice("in_1", vec![line("il_1", 0, None)]));
+        assert_eq!(told(&book.tell(known).await), (APPLIED, "granted"));
+        assert_eq!(book.available("user_1").await, left, "{refunded} of 2000 went back");
+        book.verify("user_1").await;
+    }
+}
+
 #[tokio::test]
 async fn an_invoices_payment_leads_its_refunds_to_every_line() {
     let book = Book::new().await;
@@ -295,6 +313,19 @@ async fn what_is_left_rolls_over_by_percent_and_cap() {
         assert_eq!(book.available("user_1").await, expected, "a renewal rolls over once");
         book.verify("user_1").await;
     }
+}
+
+#[tokio::test]
+async fn a_period_of_several_lines_rolls_over_once() {
+    let book = Book::new().await;
+    let rollover = Some(Rollover { percent: 50, cap: None });
+    book.tell(link("user_1")).await;
+    for (id, month) in [("in_1", -1), ("in_2", 0)] {
+        let lines = ["il_1", "il_2", "il_3"].map(|id| line(id, month, rollover));
+        book.tell(Fact::Invoice(invoice(id, lines.to_vec()))).await;
+    }
+    assert_eq!(book.available("user_1").await, 3000 + 1500);
+    book.verify("user_1").await;
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ impl Decisions {
             Err(decided) => return Ok(*decided),
         };
         let known = sale.disputes.get(&dispute.dispute_id);
+        let known_withheld = known.map_or(0, DisputeRow::withheld);
         let mut row = known.cloned().unwrap_or_default();
         row.amount = row.amount.max(dispute.amount);
         row.currency.clone_from(&dispute.currency);
@@ -82,6 +83,11 @@ impl Decisions {
             self.stripe.disputes.insert(dispute.dispute_id.clone(), write);
         }
         self.paid_for(state, handled, &dispute.payment, &key);
+        if known_withheld == 0 && row.withheld() == 0 {
+            // It moves no money, so what an operator has revoked by hand stays.
+            let is_inquiry = row.status.starts_with("warning_");
+            return Ok(Decided::applied(if is_inquiry { "flagged" } else { "no_change" }, None));
+        }
         let mut decided = self.retarget(state, rules, handled, &key, &dispute.dispute_id)?;
         if row.status.starts_with("warning_") && decided.answer.outcome == "no_change" {
             "flagged".clone_into(&mut decided.answer.outcome);

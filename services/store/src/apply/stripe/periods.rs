@@ -11,7 +11,8 @@ use super::{LineRow, Sale, StripeState, SubscriptionRow};
 use crate::error::StoreError;
 use crate::stripe_event::{Fact, KeyKind, StripeKey};
 
-/// Latest lines of a subscription that rollover and the end look at: eight years of months. Older lots are empty or small.
+/// Latest lines of a subscription that rollover and the end look at: eight years of months with one line each, less with
+/// more. Lots that lie further back keep what is left of them.
 const MAX_PERIODS: i64 = 96;
 
 pub(super) fn subscription_of(fact: &Fact) -> Option<String> {

@@ -172,6 +172,11 @@ impl Decisions {
         if let Some(sale) = state.stripe.sales.get_mut(&row.sale()) {
             sale.parts.push(row.part());
         }
+        // Of its money some may have gone back before: the event waited for the catalogue, or for the account.
+        let sale = (&row.sale(), &row.part(), row.invoice_id.as_str());
+        if let Err(outcome) = self.retarget_part(state, rules, handled, sale, done)? {
+            return Ok(Err(outcome));
+        }
         if let Some(rollover) = line.rollover
             && let Err(outcome) = self.roll_over(state, rules, handled, (&row, rollover), done)?
         {
@@ -206,6 +211,11 @@ impl Decisions {
         });
         let latest = siblings.clone().map(|row| row.period_start_s).max().unwrap_or(new.period_start_s);
         let is_late = latest > new.period_start_s;
+        let is_of_period = |row: &LineRow| row.period_start_s == new.period_start_s && row.key() != new.key();
+        if !is_late && siblings.clone().any(is_of_period) {
+            // Another line of the same period has settled the earlier ones.
+            return Ok(Ok(()));
+        }
         let own_left = |row: &LineRow| -> Option<(BurnKey, i64, StripeKey)> {
             let lot = find_lot(state, handled, &row.part())?;
             Some((lot.burn_key(), lot.unheld().saturating_sub(row.refilled).max(0), row.key()))
