@@ -54,7 +54,7 @@ pub(crate) const MAX_HEADER_BYTES: u32 = 16 * 1024;
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Time that it has to answer.
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that a stream may have waiting for its reader inside HTTP/2: one frame. hyper's own 400 KiB for each stream are
+/// Bytes that a stream may have waiting for its reader inside HTTP/2, beside the message of which they are the beginning. hyper's own 400 KiB for each stream are
 /// what 10,000 stuck readers would make the process hold.
 pub(crate) const MAX_SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of requests that one stream may have waiting to be read: HTTP/2's own default. A set whose reader takes no answers
@@ -90,7 +90,7 @@ pub struct Limits {
     pub batched_commands: usize,
     /// Reads that may wait for a version at once; a part of `concurrent_calls`, so that waiting cannot take it all.
     pub waiting_reads: usize,
-    /// Open streams of the process; about 10 KiB each while idle.
+    /// Open streams of the process; about 16 kB each while idle.
     pub streams: usize,
     /// Open streams of one principal: one caller cannot take them all.
     pub streams_per_principal: usize,

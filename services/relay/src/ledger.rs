@@ -304,6 +304,7 @@ impl Ledger {
         self.pause.reset();
         self.page = page.rows.into_iter().map(Event::from).collect();
         self.page_is_last = page.is_last;
+        self.heard = Some((page.now, Instant::now()));
         Ok(())
     }
 
@@ -328,7 +329,8 @@ impl Ledger {
         if place.origin != origin_of(feed.origin()) {
             return Err(feed.another_history().await.into());
         }
-        let feed = in_time(POLL_TIMEOUT, feed.goes_on_from(&place.from.snapshot)).await?;
+        let (feed, now) = in_time(POLL_TIMEOUT, feed.goes_on_from(&place.from.snapshot)).await?;
+        self.heard = Some((now, Instant::now()));
         self.place = Some(place);
         Ok(feed)
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Most targets of one subscription: one page of a screen needs tens; a thousand still attach with one read.
 pub const MAX_TARGETS: usize = 1000;
-/// Subscriptions of one process, by default: some 20 kB each when idle, so about 200 MB.
+/// Subscriptions of one process, by default: some 16 kB each when idle, so about 160 MB.
 pub const DEFAULT_MAX_STREAMS: usize = 10_000;
-/// Watched (stream, balance) pairs of one process: some 300 bytes each, so about 300 MB.
+/// Watched (stream, balance) pairs of one process: some 430 bytes each, so about 430 MB.
 pub const MAX_WATCHES: usize = 1_000_000;
 /// Callers of one process that may wait for a version at once: each is a watch of its own.
 pub const MAX_WAITERS: usize = 10_000;

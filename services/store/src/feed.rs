@@ -98,6 +98,8 @@ pub struct Page {
     pub rows: Vec<OutboxRow>,
     /// The step has no more.
     pub is_last: bool,
+    /// The database's time after it was read.
+    pub now: Timestamp,
 }
 
 /// A connection that follows the ledger. Calls consume it and give it back only on success, so a call that failed or
@@ -151,13 +153,13 @@ impl Feed {
     pub async fn ahead(mut self, previous: &Snapshot) -> Result<(Self, Ahead), FeedError> {
         let look = look_ahead(&mut self.connection, Some(previous), &self.origin.source).await?;
         let now = Timestamp::from_micros(look.now_us);
-        let target = match (look.lookup_mark()?, look.present()?) {
-            (Some(mark), _) => mark,
-            (None, present) if present.snapshot == *previous => {
-                return Ok((self, Ahead { target: None, now }));
-            }
-            (None, present) => present,
+        let target = match look.lookup_mark()? {
+            Some(mark) => mark,
+            None => look.present()?,
         };
+        if target.snapshot == *previous {
+            return Ok((self, Ahead { target: None, now }));
+        }
         on_disk(&mut self.connection, look.insert_lsn, look.is_on_disk).await?;
         Ok((self, Ahead { target: Some(target), now }))
     }
@@ -175,25 +177,25 @@ impl Feed {
     ) -> Result<(Self, Page), FeedError> {
         let (from, to) = (from.to_string(), to.to_string());
         let mut limit = PAGE_ROWS;
-        let page = loop {
-            let page = read_page(&mut self.connection, &from, &to, after, prefix, limit).await?;
+        let (rows, is_last) = loop {
+            let (rows, is_last) = read_page(&mut self.connection, &from, &to, after, prefix, limit).await?;
             // An operation with more entries than the page: it is read whole.
-            if page.is_last || !page.rows.is_empty() {
-                break page;
+            if is_last || !rows.is_empty() {
+                break (rows, is_last);
             }
             limit = limit.saturating_mul(4);
         };
-        self.check(&from).await?;
-        Ok((self, page))
+        let now = self.check(&from).await?;
+        Ok((self, Page { rows, is_last, now }))
     }
 
-    /// Whether the outbox goes on from a snapshot.
+    /// Whether the outbox goes on from a snapshot; the database's time.
     ///
     /// # Errors
     /// [`FeedError::Compacted`] when it does not; [`FeedError::Store`].
-    pub async fn goes_on_from(mut self, snapshot: &Snapshot) -> Result<Self, FeedError> {
-        self.check(&snapshot.to_string()).await?;
-        Ok(self)
+    pub async fn goes_on_from(mut self, snapshot: &Snapshot) -> Result<(Self, Timestamp), FeedError> {
+        let now = self.check(&snapshot.to_string()).await?;
+        Ok((self, now))
     }
 
     /// What to say to a reader whose snapshot is of another history: [`FeedError::Compacted`], unless the database fails.
@@ -220,9 +222,12 @@ impl Feed {
     /// In doubt it says that rows are gone: one that was in progress in the snapshot, is older than what was emptied and has
     /// ended since may have written elsewhere, or nothing at all. With slots that are days old when they go, such a one has
     /// been open for days.
-    async fn check(&mut self, snapshot: &str) -> Result<(), FeedError> {
+    ///
+    /// Says the database's time.
+    async fn check(&mut self, snapshot: &str) -> Result<Timestamp, FeedError> {
         let state = sqlx::query!(
             r#"select epoch as "epoch!", (extract(epoch from kept_since) * 1000000)::bigint as "kept_since_us!",
+                      (extract(epoch from clock_timestamp()) * 1000000)::bigint as "now_us!",
                       coalesce(emptied_xid >= pg_snapshot_xmax(s)
                                or exists (select from pg_snapshot_xip(s) as x
                                           where x <= emptied_xid and pg_visible_in_snapshot(x, emptied_in)), false)
@@ -236,7 +241,7 @@ impl Feed {
         if state.compacted || state.epoch != self.origin.epoch {
             return Err(FeedError::Compacted { oldest: Timestamp::from_micros(state.kept_since_us) });
         }
-        Ok(())
+        Ok(Timestamp::from_micros(state.now_us))
     }
 }
 

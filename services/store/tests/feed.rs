@@ -301,7 +301,7 @@ async fn a_transaction_that_stays_open_for_days_ends_no_stream() {
     // Not even once it has written, to another slot: that is read, or emptied and told then.
     interleaving::insert(&mut open, 4, "b", 1, 1).await;
     open.commit().await.unwrap();
-    let (_, steps) = catch_up(feed(&database).await.goes_on_from(&after).await.unwrap(), &after).await;
+    let (_, steps) = catch_up(feed(&database).await.goes_on_from(&after).await.unwrap().0, &after).await;
     assert_eq!(all(&steps), [("b".to_owned(), 1)]);
     truncate(&mut writer, 4).await;
     assert!(is_compacted(&feed(&database).await.goes_on_from(&after).await));

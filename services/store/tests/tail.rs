@@ -292,6 +292,24 @@ async fn the_oldest_slot_is_emptied_once_its_rows_are_past_the_retention() {
     assert_eq!(empty_oldest_slot(&options(&database)).await.unwrap(), Emptied::Nothing);
 }
 
+/// What is emptied is noted, which needs read committed: ours, whatever the role's default.
+#[tokio::test]
+async fn emptying_does_not_depend_on_the_databases_default_isolation() {
+    let database = harness::database().await;
+    let stricter =
+        format!("alter database {} set default_transaction_isolation = 'repeatable read'", database.name());
+    let mut admin = PgConnection::connect(database.superuser_url()).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(stricter)).execute(&mut admin).await.unwrap();
+    let mut writer = connection(&database).await;
+    let oldest = oldest_slot(&mut writer).await;
+    write_to_slot(&mut writer, oldest, 15).await;
+    assert_eq!(empty_oldest_slot(&options(&database)).await.unwrap(), Emptied::Slot(oldest));
+    write(&mut writer, "a", 1, 1).await;
+    let restored = "set session_replication_role = replica; update outbox set xid = '9000000000000'";
+    sqlx::raw_sql(restored).execute(&mut admin).await.unwrap();
+    assert!(Tail::connect(&options(&database)).await.unwrap().was_restored());
+}
+
 #[tokio::test]
 async fn a_slot_with_rows_within_the_retention_is_left_alone() {
     let database = harness::database().await;

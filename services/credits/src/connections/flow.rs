@@ -2,9 +2,11 @@
 //!
 //! All answers and streams of a connection share one window of what its client has not read (RFC 9113, 5.2). A client
 //! that reads some of its streams and not the others can use it up with the latter; then nothing moves, and neither
-//! server nor client can tell why. The window is not to be seen from here. What is: hyper asks a body for more as
-//! soon as the body's own window and the shared one have room. A body that gave something and is not asked again is
-//! blocked; when one is blocked and none was asked for long, the connection is stuck, and only its end frees the others.
+//! server nor client can tell why. The window is not to be seen from here. What is: hyper asks a body for more when what it
+//! gave before has found room, and only then; for its first chunk, and when it wakes with nothing waiting, it is asked in any
+//! case. So a body that gave something and is not asked again is blocked, and one that is asked again shows that
+//! something moved. When one is blocked and nothing has moved for long, the connection is stuck, and only its end frees
+//! the others.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,15 +22,15 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub(super) struct Flow {
     began: Instant,
-    /// When a body was asked last, in milliseconds since `began`.
-    asked_ms: AtomicU64,
+    /// When something moved last, or began to wait while nothing else did; in milliseconds since `began`.
+    moved_ms: AtomicU64,
     /// Bodies that gave something and were not asked since.
     blocked: AtomicUsize,
 }
 
 impl Flow {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), asked_ms: AtomicU64::new(0), blocked: AtomicUsize::new(0) })
+        Arc::new(Self { began: Instant::now(), moved_ms: AtomicU64::new(0), blocked: AtomicUsize::new(0) })
     }
 
     /// Passes a body on.
@@ -36,18 +38,23 @@ impl Flow {
         Flowing { body, flow: Arc::clone(self), is_blocked: false }
     }
 
-    /// Waits until the connection is stuck: a body has waited, and none was asked, for `limit`.
+    fn moved(&self) {
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Waits until the connection is stuck: a body has waited, and nothing has moved, for `limit`.
     pub(super) async fn stuck(&self, limit: Duration) {
         let mut look_at = Instant::now() + limit;
         loop {
             sleep_until(look_at).await;
-            let asked_at = self.began + Duration::from_millis(self.asked_ms.load(Ordering::Relaxed));
-            let is_blocked = self.blocked.load(Ordering::Relaxed) > 0;
-            if is_blocked && Instant::now() >= asked_at + limit {
+            let is_blocked = self.blocked.load(Ordering::Acquire) > 0;
+            let moved_at = self.began + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+            if is_blocked && Instant::now() >= moved_at + limit {
                 return;
             }
             // What is idle is looked at rarely; what is blocked, when its time is up.
-            let from = if is_blocked { asked_at } else { Instant::now() };
+            let from = if is_blocked { moved_at } else { Instant::now() };
             look_at = from + limit;
         }
     }
@@ -62,19 +69,29 @@ pub(super) struct Flowing<B> {
 }
 
 impl<B> Flowing<B> {
-    fn block(&mut self, is_blocked: bool) {
-        match (self.is_blocked, is_blocked) {
-            (false, true) => self.flow.blocked.fetch_add(1, Ordering::Relaxed),
-            (true, false) => self.flow.blocked.fetch_sub(1, Ordering::Relaxed),
-            _ => return,
-        };
-        self.is_blocked = is_blocked;
+    /// It has given something.
+    fn block(&mut self) {
+        // Before it counts, so that nobody takes an old time for its own.
+        if self.flow.blocked.load(Ordering::Relaxed) == 0 {
+            self.flow.moved();
+        }
+        self.flow.blocked.fetch_add(1, Ordering::Release);
+        self.is_blocked = true;
+    }
+
+    /// What it gave is on its way, or is not wanted any more. Whether it was blocked.
+    fn unblock(&mut self) -> bool {
+        let was_blocked = std::mem::take(&mut self.is_blocked);
+        if was_blocked {
+            self.flow.blocked.fetch_sub(1, Ordering::Relaxed);
+        }
+        was_blocked
     }
 }
 
 impl<B> Drop for Flowing<B> {
     fn drop(&mut self) {
-        self.block(false);
+        self.unblock();
     }
 }
 
@@ -86,11 +103,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Flowing<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let asked_ms = u64::try_from(self.flow.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.flow.asked_ms.store(asked_ms, Ordering::Relaxed);
+        if self.unblock() {
+            self.flow.moved();
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        let gave = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
-        self.block(gave);
+        if matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
+            self.block();
+        }
         polled
     }
 

@@ -10,7 +10,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::batches::commands;
-use crate::served::{LIMIT, Served, config, grant, served_with};
+use crate::served::{LIMIT, Served, balance_of, config, grant, served_with};
 
 /// The window of one stream: that which HTTP/2 begins with (RFC 9113, 6.9.2).
 const WINDOW: u32 = 65_535;
@@ -32,9 +32,16 @@ async fn watch(
     client: &mut CreditServiceClient<Channel>,
     account: &str,
 ) -> Streaming<v1::WatchCreditsResponse> {
+    try_watch(client, account).await.unwrap()
+}
+
+async fn try_watch(
+    client: &mut CreditServiceClient<Channel>,
+    account: &str,
+) -> Result<Streaming<v1::WatchCreditsResponse>, tonic::Status> {
     let target = v1::WatchTarget { account_id: account.to_owned(), ..v1::WatchTarget::default() };
     let request = v1::WatchCreditsRequest { targets: vec![target], ..v1::WatchCreditsRequest::default() };
-    client.watch_credits(request).await.unwrap().into_inner()
+    client.watch_credits(request).await.map(tonic::Response::into_inner)
 }
 
 /// Changes of more bytes than the window of a stream.
@@ -89,9 +96,24 @@ async fn a_reader_whose_window_another_one_used_up_gets_a_new_connection_in_boun
     write_much(&served, "unread").await;
     let began = Instant::now();
     served.client().grant_credits(grant("read", "k", 1)).await.unwrap();
+    // Calls that are answered into the same window, and give up, do not make it look alive.
+    let mut caller = client.clone();
+    let calling = tokio::spawn(async move {
+        loop {
+            let mut request = tonic::Request::new(balance_of("read"));
+            request.set_timeout(STUCK / 3);
+            let _ = tokio::time::timeout(STUCK / 3, caller.get_balance(request)).await;
+        }
+    });
     // What was under way before may still come; then nothing does, until the connection is closed.
     while next_version(&mut read).await.is_ok() {}
+    calling.abort();
     assert!(began.elapsed() < STUCK * 5, "closed after {:?}", began.elapsed());
-    let mut again = watch(&mut client, "read").await;
+    // A call that catches the channel with the old connection still in hand is cancelled.
+    let mut again = harness::eventually_some("a new connection", LIMIT, || {
+        let mut client = client.clone();
+        async move { try_watch(&mut client, "read").await.ok() }
+    })
+    .await;
     assert_eq!(next_version(&mut again).await.unwrap(), 1);
 }

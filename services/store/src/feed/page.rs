@@ -4,13 +4,13 @@ use domain::{AccountId, Unit};
 use futures::TryStreamExt;
 use sqlx::PgConnection;
 
-use super::{PAGE_BYTES, Page};
+use super::PAGE_BYTES;
 use crate::error::StoreError;
 use crate::export::Position;
 use crate::row::to_hash;
 use crate::tail::OutboxRow;
 
-/// The rows as a stream, up to the end of an operation at which the page is full.
+/// The rows as a stream, up to the end of an operation at which the page is full; and whether the step has no more.
 ///
 /// - The first part has the transactions that had not begun in the earlier snapshot, the second those that were in progress.
 /// - The later snapshot is a subquery, so that it is read once and not for every row.
@@ -21,7 +21,7 @@ pub(super) async fn read_page(
     after: &Position,
     prefix: &str,
     limit: i64,
-) -> Result<Page, StoreError> {
+) -> Result<(Vec<OutboxRow>, bool), StoreError> {
     let mut stream = sqlx::query_as!(
         Row,
         r#"select account_id as "account_id!", unit as "unit!", version as "version!",
@@ -60,12 +60,12 @@ pub(super) async fn read_page(
         if ends_operation {
             whole = rows.len();
             if bytes >= PAGE_BYTES {
-                return Ok(Page { rows, is_last: false });
+                return Ok((rows, false));
             }
         }
     }
     rows.truncate(whole);
-    Ok(Page { rows, is_last: read < limit })
+    Ok((rows, read < limit))
 }
 
 #[derive(Debug)]

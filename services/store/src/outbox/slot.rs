@@ -34,7 +34,8 @@ pub async fn empty_oldest_slot(options: &PgConnectOptions) -> Result<Emptied, St
     sqlx::query!(
         "select set_config('lock_timeout', '50ms', false) as a,
                 set_config('statement_timeout', '5s', false) as b,
-                set_config('idle_in_transaction_session_timeout', '2s', false) as c"
+                set_config('idle_in_transaction_session_timeout', '2s', false) as c,
+                set_config('default_transaction_isolation', 'read committed', false) as d"
     )
     .fetch_one(&mut connection)
     .await

@@ -22,6 +22,7 @@ pub(crate) async fn open(options: &PgConnectOptions, name: &str) -> Result<PgCon
 ///   end of each leaf's index. Without statistics the planner may take a sequential scan of every leaf, and
 ///   planning 16 leaves anew costs more than the poll.
 /// - no parallel workers, no JIT: they cost more than the statement itself.
+/// - `read committed`: emptying after a restore notes what it empties, which needs it (migration 0005).
 /// - `idle_in_transaction_session_timeout`: only emptying after a restore opens a transaction here.
 async fn configure(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!(
@@ -31,7 +32,8 @@ async fn configure(connection: &mut PgConnection) -> Result<(), StoreError> {
                   set_config('enable_seqscan', 'off', false) as d,
                   set_config('enable_bitmapscan', 'off', false) as e,
                   set_config('max_parallel_workers_per_gather', '0', false) as f,
-                  set_config('jit', 'off', false) as g"#
+                  set_config('jit', 'off', false) as g,
+                  set_config('default_transaction_isolation', 'read committed', false) as h"#
     )
     .fetch_one(connection)
     .await

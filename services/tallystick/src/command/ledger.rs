@@ -34,6 +34,8 @@ const ACCOUNT_WIDTH: usize = 20;
 /// service that restarts do not come back at one instant.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// A service may ask for more than our longest wait, but not for ever.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
 /// What to follow.
 #[derive(Debug, Args)]
@@ -69,6 +71,8 @@ struct Progress {
     shown: u64,
     /// Whether a stream has ever spoken: what fails before that is for the caller.
     has_begun: bool,
+    /// How long a service that ends asked to wait.
+    asked_pause: Duration,
 }
 
 /// Follows until it is told to stop.
@@ -78,13 +82,13 @@ struct Progress {
 pub(crate) async fn run(args: LedgerArgs) -> Result<(), Error> {
     let columns = Columns::of_width(ACCOUNT_WIDTH);
     let token = args.after_token.as_ref().map(|token| token.0.clone()).unwrap_or_default();
-    let mut progress = Progress { token, shown: 0, has_begun: false };
+    let mut progress = Progress { token, shown: 0, has_begun: false, asked_pause: Duration::ZERO };
     let (mut backoff, mut lost) = (FIRST_BACKOFF, false);
     if !args.client.json && !args.take_token {
         output::line(&columns.header())?;
     }
     loop {
-        let before = progress.shown;
+        let before = progress.token.clone();
         let why = match follow(&args, columns, &mut progress, &mut lost).await {
             Ok(true) => return Ok(()),
             Ok(false) => "the service ended it".to_owned(),
@@ -96,10 +100,10 @@ pub(crate) async fn run(args: LedgerArgs) -> Result<(), Error> {
             output::note(&format!("stream lost ({}); connecting again", output::plain::shown(&why)));
             lost = true;
         }
-        if progress.shown > before {
+        if progress.token != before {
             backoff = FIRST_BACKOFF;
         }
-        tokio::time::sleep(jittered(backoff)).await;
+        tokio::time::sleep(jittered(backoff).max(std::mem::take(&mut progress.asked_pause))).await;
         backoff = backoff.saturating_mul(2).min(LONGEST_BACKOFF);
     }
 }
@@ -126,6 +130,7 @@ async fn follow(
         progress.has_begun = true;
         if let Some(token) = token_of(&message) {
             progress.token = token.to_vec();
+            progress.asked_pause = asked_pause(&message);
             if args.take_token {
                 return output::line(&STANDARD.encode(token)).map(|()| true);
             }
@@ -146,6 +151,13 @@ fn jittered(wait: Duration) -> Duration {
     let half = wait / 2;
     let jitter = clock::random_below(u64::try_from(half.as_millis()).unwrap_or(u64::MAX));
     half + Duration::from_millis(jitter)
+}
+
+/// What a GoAway asks for, within reason.
+fn asked_pause(message: &WatchLedgerResponse) -> Duration {
+    let Some(Event::GoAway(go_away)) = &message.event else { return Duration::ZERO };
+    let asked = go_away.reconnect_after.and_then(|pause| Duration::try_from(pause).ok());
+    asked.unwrap_or_default().min(LONGEST_ASKED)
 }
 
 /// The token of a bookmark, or of an end that has one.
@@ -191,6 +203,11 @@ mod tests {
         let bookmark = LedgerBookmark { resume_token: vec![1, 255].into(), source_lag: None };
         assert_eq!(token_of(&of(Event::Bookmark(bookmark))), Some(&[1, 255][..]));
         assert_eq!(token_of(&of(Event::GoAway(GoAway::default()))), None);
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let go_away = |pause| of(Event::GoAway(GoAway { reconnect_after: pause, ..GoAway::default() }));
+        for (pause, wait) in [(None, 0), (seconds(2), 2), (seconds(-2), 0), (seconds(900), 60)] {
+            assert_eq!(asked_pause(&go_away(pause)), Duration::from_secs(wait));
+        }
         assert_eq!(token_of(&of(Event::Entries(LedgerEntries::default()))), None);
         assert_eq!(token(" Af8=\n").unwrap().0, [1, 255]);
         assert!(token("Af8").is_err());

@@ -8,7 +8,7 @@
 //! | left | SHUTTING_DOWN when the process ends; nothing for a stream that is old |
 //!
 //! A reader that asks on a live stream (`wishes`) has its turn once it was answered and the relay has sent a message, or
-//! has none to send: neither keeps the other waiting, and nothing piles up, since a message that is not read yet stays in
+//! has none to send (or, while the database is away, until it is back): neither keeps the other waiting, and nothing piles up, since a message that is not read yet stays in
 //! HTTP/2.
 
 use std::collections::VecDeque;
