@@ -114,11 +114,11 @@ async fn a_plan_that_comes_too_late_into_the_catalogue_is_made_good_by_replays()
     assert_eq!(available(&served).await, 0);
     // As if the catalogue had the price now.
     let listed = event("evt_i", "invoice.paid", &invoice("in_1", "price_tallystick_pro"));
-    sqlx::query("update stripe_event_bodies set body = $1 where event_id = 'evt_i'")
-        .bind(listed)
-        .execute(served.database.pool())
-        .await
-        .unwrap();
+    let listed = String::from_utf8(listed).unwrap();
+    let update = format!(
+        "update stripe_event_bodies set body = convert_to('{listed}', 'UTF8') where event_id = 'evt_i'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(update)).execute(served.database.pool()).await.unwrap();
     for ((id, ..), left) in events.iter().zip([5000, 5000, 2500]) {
         assert_eq!(served.store.replay_event(id).await.unwrap(), store::Replay::Queued);
         harness::eventually("the event is applied", LIMIT, || async {
